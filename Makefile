@@ -1,0 +1,49 @@
+# The two commands of the README are `make run` and `make test`; both set up
+# the environment first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check docs notebooks bench lock clean
+
+help: ## Say what the targets do
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+setup: $(READY) ## Create the environment from the lock file
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "cmbml needs Python 3.11 to 3.13; say which with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(READY) ## Simulate, clean and compare (environment of conf/base)
+	$(BIN)/kedro run
+
+test: $(READY) ## Run the whole test suite, end-to-end runs included
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, format, types and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(READY) ## Build the documentation and run its notebook
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(READY) ## Measure the figures of benchmarks/ against one map2alm
+	$(BIN)/python benchmarks/run.py
+
+lock: ## Pin every version again, for all supported Pythons (needs uv)
+	uv pip compile --universal --generate-hashes --no-annotate --python-version 3.11 --extra dev \
+		--custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+
+clean: ## Remove the environment, not the data
+	rm -rf $(VENV)

@@ -1,0 +1,59 @@
+"""What the analysis is told by `parameters_analysis.yml`."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cmbml.science.pixels import check_band_limit, check_nside
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Analysis(BaseModel):
+    """How cleaned maps are compared with the truth.
+
+    Parameters
+    ----------
+    nside
+        Resolution of the maps.
+    lmax
+        Highest multipole of the spectra and of a change of beam, inclusive.
+    fwhm_arcmin
+        Beam at which maps are compared, in arcmin: that of the cleaned maps or
+        a wider one.
+    mask_latitude_deg
+        Galactic latitude in degrees below which the sky is left out.
+    apodisation_deg
+        Width of the mask's taper in degrees, for spectra and changes of beam.
+    bin_width
+        Number of multipoles in a band of the binned spectra.
+    figure_simulations
+        How many skies of a split are drawn, from the first one on.
+    map_range_uk
+        The colours of a drawn map span plus and minus this, in uK_CMB.
+    residual_range_uk
+        The same for a drawn residual.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nside: int
+    lmax: int
+    fwhm_arcmin: Positive
+    mask_latitude_deg: Annotated[float, Field(ge=0, lt=90)]
+    apodisation_deg: Annotated[float, Field(ge=0, le=90)]
+    bin_width: Count
+    figure_simulations: Annotated[int, Field(ge=0)]
+    map_range_uk: Positive
+    residual_range_uk: Positive
+
+    @field_validator("nside")
+    @classmethod
+    def _known_to_healpix(cls, nside: int) -> int:
+        return check_nside(nside)
+
+    @model_validator(mode="after")
+    def _band_limit_fits(self) -> "Analysis":
+        check_band_limit(self.lmax, self.nside)
+        return self

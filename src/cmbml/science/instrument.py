@@ -1,0 +1,208 @@
+"""The instrument, its channels, and what they observe."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbml.science.beams import ARCMIN, beam_window
+from cmbml.science.pixels import npix_to_nside
+
+STOKES = "IQU"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One frequency channel.
+
+    Parameters
+    ----------
+    name
+        Nominal frequency in GHz, as text without leading zeros: "30", "143".
+    frequency_ghz
+        Centre frequency in GHz.
+    fwhm_arcmin
+        Full width at half maximum of its Gaussian beam, in arcmin.
+    stokes
+        The Stokes fields it measures, "I" or "IQU".
+    """
+
+    name: str
+    frequency_ghz: float
+    fwhm_arcmin: float
+    stokes: str
+
+    def __post_init__(self) -> None:
+        if self.stokes not in ("I", "IQU"):
+            raise ValueError(f"channel {self.name}: stokes {self.stokes!r} must be 'I' or 'IQU'")
+        if not self.frequency_ghz > 0:
+            raise ValueError(f"channel {self.name}: centre frequency {self.frequency_ghz} GHz must be above 0")
+        if not self.fwhm_arcmin >= 0:
+            raise ValueError(f"channel {self.name}: fwhm {self.fwhm_arcmin} arcmin must not be negative")
+
+    @property
+    def nominal_ghz(self) -> int:
+        """Nominal frequency in GHz."""
+        return int(self.name)
+
+    @property
+    def fwhm(self) -> float:
+        """Full width at half maximum in radians."""
+        return self.fwhm_arcmin * ARCMIN
+
+    def beam_window(self, lmax: int) -> NDArray[np.float64]:
+        """Return the window b_l of its beam, shape (lmax + 1,)."""
+        return beam_window(self.fwhm, lmax)
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """The channels of an instrument, in order of nominal frequency."""
+
+    channels: tuple[Channel, ...]
+
+    def __post_init__(self) -> None:
+        names = [channel.name for channel in self.channels]
+        if not names:
+            raise ValueError("an instrument needs at least one channel")
+        if len(set(names)) != len(names):
+            raise ValueError(f"channels {', '.join(names)}: a name occurs twice")
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter(self.channels)
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    def __getitem__(self, name: str) -> Channel:
+        for channel in self.channels:
+            if channel.name == name:
+                return channel
+        raise KeyError(f"channel {name}: not in the instrument, which has {', '.join(self.names)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(channel.name for channel in self.channels)
+
+    def select(self, names: tuple[str, ...]) -> "Instrument":
+        """Return the instrument with only these channels, in their order here.
+
+        Raises
+        ------
+        KeyError
+            If a name is not in the instrument.
+        """
+        chosen = {self[name].name for name in names}
+        return Instrument(tuple(channel for channel in self.channels if channel.name in chosen))
+
+    def with_stokes(self, stokes: str) -> "Instrument":
+        """Return the instrument reduced to `stokes`: "I" drops Q and U everywhere."""
+        if stokes == "IQU":
+            return self
+        return Instrument(tuple(replace(channel, stokes=stokes) for channel in self.channels))
+
+    def with_beams(self, *, scale: float, floor_arcmin: float) -> "Instrument":
+        """Return the instrument with beams max(scale * fwhm, floor)."""
+        return Instrument(
+            tuple(
+                replace(channel, fwhm_arcmin=max(scale * channel.fwhm_arcmin, floor_arcmin))
+                for channel in self.channels
+            )
+        )
+
+
+NAMED_CHANNEL_SETS: Mapping[str, tuple[int, int]] = {
+    "all": (0, 10**6),
+    "lfi": (30, 70),
+    "hfi": (100, 857),
+    "polarised": (30, 353),
+}
+"""Ranges of nominal GHz that have a name."""
+
+
+def channel_names(choice: str | int | list[Any] | tuple[Any, ...], available: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the channels that a choice means.
+
+    Parameters
+    ----------
+    choice
+        A named set ("all", "lfi", "hfi", "polarised"), a range of nominal GHz
+        ("100-353", both ends included), one channel, or a list of channels.
+    available
+        Names of the channels there are.
+
+    Raises
+    ------
+    ValueError
+        If a listed channel is not available, or nothing is chosen.
+    """
+    if isinstance(choice, list | tuple):
+        wanted = tuple(str(name) for name in choice)
+    elif str(choice) in available:
+        wanted = (str(choice),)
+    else:
+        low, high = _range_of(str(choice))
+        wanted = tuple(name for name in available if low <= int(name) <= high)
+    unknown = [name for name in wanted if name not in available]
+    if unknown or not wanted:
+        raise ValueError(
+            f"channels {choice!r}: {', '.join(unknown) or 'no channel'} "
+            f"{'is' if wanted else 'fits'} {'not ' if wanted else ''}in the instrument table, "
+            f"which has {', '.join(available)}; sets with a name: {', '.join(NAMED_CHANNEL_SETS)}"
+        )
+    return tuple(name for name in available if name in wanted)
+
+
+def _range_of(choice: str) -> tuple[int, int]:
+    """Return the range of nominal GHz of a named set or of "low-high"."""
+    if choice in NAMED_CHANNEL_SETS:
+        return NAMED_CHANNEL_SETS[choice]
+    low, dash, high = choice.partition("-")
+    if dash and low.isdigit() and high.isdigit():
+        return int(low), int(high)
+    return (1, 0)  # an empty range
+
+
+@dataclass(frozen=True)
+class Observations:
+    """All channels of one sky.
+
+    Parameters
+    ----------
+    maps
+        By channel name, shape (n_stokes, npix), RING, float32; one field for a
+        channel without polarisation, three (I, Q, U) for one with it.
+    units
+        By channel name, the unit of its map as astropy spells it.
+    """
+
+    maps: Mapping[str, NDArray[Any]]
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def nside(self) -> int:
+        """Resolution of the maps."""
+        return npix_to_nside(next(iter(self.maps.values())).shape[-1])
+
+    def intensity(self, names: tuple[str, ...]) -> NDArray[Any]:
+        """Return the intensity maps of some channels.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n_channels, npix), in the order of `names`.
+
+        Raises
+        ------
+        ValueError
+            If a channel is missing.
+        """
+        missing = [name for name in names if name not in self.maps]
+        if missing:
+            raise ValueError(
+                f"channels {', '.join(missing)}: not observed; these observations hold {', '.join(self.maps)}"
+            )
+        return np.stack([self.maps[name][0] for name in names])  # (n_channels, npix)

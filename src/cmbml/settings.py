@@ -1,0 +1,15 @@
+"""Settings of the Kedro project; see Kedro's documentation for each."""
+
+from cmbml.hooks import CheckHooks, ReportHooks, ThreadHooks
+
+HOOKS = (ThreadHooks(), CheckHooks(), ReportHooks())
+
+# Kedro-Viz's own run hook warns at every partial run; previews work without it.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz", "kedro-telemetry")
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # Without this, an environment that sets one key of a group would lose the others.
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+}
