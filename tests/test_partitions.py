@@ -61,16 +61,28 @@ def test_adding_simulations_changes_no_fingerprint_of_the_others():
 
 def test_a_partition_is_a_loader_of_the_next_one():
     first = lifted()
-    second = lift(add, version=1, partitioned={"number": first}, shared={"offset": 0}, parameters={"noise": Noise(level=0)})
+    second = lift(
+        add,
+        version=1,
+        partitioned={"number": first},
+        shared={"offset": 0},
+        parameters={"noise": Noise(level=0)},
+    )
     assert second["sim0001"]() == 11.5
     changed = lift(
-        add, version=1, partitioned={"number": lifted(level=1)}, shared={"offset": 0}, parameters={"noise": Noise(level=0)}
+        add,
+        version=1,
+        partitioned={"number": lifted(level=1)},
+        shared={"offset": 0},
+        parameters={"noise": Noise(level=0)},
     )
     assert changed["sim0001"].recipe["inputs"]["number"] != second["sim0001"].recipe["inputs"]["number"]
 
 
 def test_inputs_with_different_simulations_are_refused():
-    with pytest.raises(ValueError, match="inputs number and offset do not hold the same simulations.*sim0001"):
+    with pytest.raises(
+        ValueError, match="inputs number and offset do not hold the same simulations.*sim0001"
+    ):
         lift(add, version=1, partitioned={"number": {"sim0000": 0, "sim0001": 1}, "offset": {"sim0000": 0}})
 
 

@@ -3,13 +3,14 @@
 import difflib
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
-from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
+from omegaconf import OmegaConf
 
 from cmbml.science.instrument import Instrument, channel_names
 from cmbml.science.threads import available_cores, set_thread_count, thread_environment
@@ -37,13 +38,15 @@ class CheckHooks:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Note which parameter groups and command-line keys there are."""
-        loader = context.config_loader
-        if isinstance(loader, OmegaConfigLoader):
-            base = OmegaConfigLoader(loader.conf_source, base_env="base", default_run_env="base")
-            self._known = {*base["parameters"], *base["globals"]}
+        # Not by a second config loader: resolvers belong to the process, and it would take them over.
+        base = Path(context.config_loader.conf_source) / "base"
+        files = [*base.glob("parameters*.yml"), *base.glob("globals*.yml")]
+        self._known = {str(key) for file in files for key in OmegaConf.load(file)}
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
         """Raise one error that names every conflict.
 
         Raises
@@ -51,8 +54,11 @@ class CheckHooks:
         ValueError
             If a parameter is unknown, or parameters contradict one another.
         """
-        parameters = catalog.load("parameters")
-        problems = [*unknown_keys(parameters, self._known), *instrument_conflicts(parameters, pipeline, catalog)]
+        parameters = catalog["parameters"].load()
+        problems = [
+            *unknown_keys(parameters, self._known),
+            *instrument_conflicts(parameters, pipeline, catalog),
+        ]
         if problems:
             raise ValueError("the configuration cannot work:\n- " + "\n- ".join(problems))
 
@@ -67,20 +73,22 @@ def unknown_keys(parameters: dict[str, Any], known: set[str]) -> list[str]:
     return sentences
 
 
-def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:
+def instrument_conflicts(
+    parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+) -> list[str]:
     """Return a sentence for each choice of channels that the instrument table cannot serve."""
     table_is_used = "instrument_table" in pipeline.inputs()
-    settings = parameters.get("instrument", {})
-    if not table_is_used or not settings:
+    choice = _channels_of(parameters.get("instrument"))
+    if not table_is_used or choice is None:
         return []
-    table: Instrument = catalog.load("instrument_table")
+    table: Instrument = catalog["instrument_table"].load()
     try:
-        simulated = channel_names(settings["channels"], table.names)
+        simulated = channel_names(choice, table.names)
     except ValueError as error:
         return [f"instrument.channels: {error}"]
     sentences = []
     for group, values in parameters.items():
-        choice = values.get("channels") if isinstance(values, dict) else None
+        choice = _channels_of(values)
         if group == "instrument" or choice is None or not _is_used(group, pipeline):
             continue
         try:
@@ -88,6 +96,11 @@ def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog
         except ValueError as error:
             sentences.append(f"{group}.channels: {error}".replace("in the instrument table", "simulated"))
     return sentences
+
+
+def _channels_of(group: Any) -> Any:
+    """Return what a group of parameters says of channels; groups are models once they are validated."""
+    return group.get("channels") if isinstance(group, dict) else getattr(group, "channels", None)
 
 
 def _is_used(group: str, pipeline: Pipeline) -> bool:
@@ -98,9 +111,9 @@ class ReportHooks:
     """Say at the end where the results lie."""
 
     @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Log the path of every report that the pipeline wrote."""
-        for name in sorted(pipeline.outputs()):
+        for name in sorted(pipeline.all_outputs()):
             if not name.startswith("report_"):
                 continue
             description = catalog[name]._describe()

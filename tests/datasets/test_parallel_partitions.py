@@ -49,13 +49,17 @@ def test_what_is_saved_is_loaded(tmp_path):
     made = dataset(tmp_path)
     made.save(partitions())
     loaded = made.load()
-    assert {name: loader()["value"] for name, loader in loaded.items()} == {f"sim{i:04d}": 2.0 * i for i in range(4)}
+    assert {name: loader()["value"] for name, loader in loaded.items()} == {
+        f"sim{i:04d}": 2.0 * i for i in range(4)
+    }
 
 
 def test_a_loader_has_the_fingerprint_of_the_partition_that_made_it(tmp_path):
     made = dataset(tmp_path)
     made.save(partitions())
-    assert {n: p.fingerprint for n, p in made.load().items()} == {n: p.fingerprint for n, p in partitions().items()}
+    assert {n: p.fingerprint for n, p in made.load().items()} == {
+        n: p.fingerprint for n, p in partitions().items()
+    }
 
 
 def test_partitions_are_computed_in_worker_processes(tmp_path):
@@ -97,7 +101,9 @@ def test_shrinking_a_split_loads_fewer_and_keeps_the_files(tmp_path):
 
 def test_every_partition_is_tried_and_one_error_lists_the_failures(tmp_path):
     made = dataset(tmp_path)
-    with pytest.raises(DatasetError, match=r"1 of 4 partitions failed; the others are kept\. sim0001: ValueError: number 1"):
+    with pytest.raises(
+        DatasetError, match=r"1 of 4 partitions failed; the others are kept\. sim0001: ValueError: number 1"
+    ):
         made.save(partitions(function=describe_or_fail))
     assert list(contents(tmp_path)) == ["sim0000", "sim0002", "sim0003"]
     assert not made.exists()
@@ -141,7 +147,9 @@ def test_another_parameter_is_an_error_that_names_it(tmp_path):
     made = dataset(tmp_path)
     made.save(partitions())
     before = contents(tmp_path)
-    with pytest.raises(DatasetError, match=r"another configuration: scale was 2\.0, is now 3\.0.*on_mismatch=recompute"):
+    with pytest.raises(
+        DatasetError, match=r"another configuration: scale was 2\.0, is now 3\.0.*on_mismatch=recompute"
+    ):
         made.save(partitions(scale=3.0))
     assert contents(tmp_path) == before
     assert made.exists()
@@ -152,8 +160,10 @@ def test_another_version_or_input_is_an_error_that_names_it(tmp_path):
     made.save(partitions())
     with pytest.raises(DatasetError, match="version was 1, is now 2"):
         made.save(partitions(version=2))
-    moved = {name: lift(describe, version=1, partitioned={"number": {name: 9}}, parameters={"scale": 2.0})[name]
-             for name in partitions()}
+    moved = {
+        name: lift(describe, version=1, partitioned={"number": {name: 9}}, parameters={"scale": 2.0})[name]
+        for name in partitions()
+    }
     with pytest.raises(DatasetError, match="input number has changed"):
         made.save(moved)
 
@@ -178,7 +188,9 @@ def test_an_interrupted_recomputation_goes_on_without_a_mix(tmp_path):
 def test_shrinking_under_another_configuration_leaves_no_mix_when_growing_again(tmp_path):
     dataset(tmp_path).save(partitions(4))
     dataset(tmp_path, on_mismatch="recompute").save(partitions(2, scale=3.0))
-    with pytest.raises(DatasetError, match=r"2 partitions \(sim0002, sim0003\) were made under another configuration"):
+    with pytest.raises(
+        DatasetError, match=r"2 partitions \(sim0002, sim0003\) were made under another configuration"
+    ):
         dataset(tmp_path).save(partitions(4, scale=3.0))
 
 

@@ -1,0 +1,53 @@
+"""Kedro datasets: the only rooms that open files.
+
+Catalogs name the classes as `cmbml.datasets.HealpixMapDataset`; each module is
+imported when its class is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cmbml.datasets.alm import AlmDataset
+    from cmbml.datasets.array_archive import ArrayArchiveDataset
+    from cmbml.datasets.figure import FigureDataset
+    from cmbml.datasets.healpix_map import HealpixMapDataset
+    from cmbml.datasets.instrument_table import InstrumentTableDataset
+    from cmbml.datasets.json_record import JsonRecordDataset
+    from cmbml.datasets.observations import ObservationsDataset
+    from cmbml.datasets.parallel_partitions import ParallelPartitionedDataset
+    from cmbml.datasets.power_spectra import PowerSpectraDataset
+    from cmbml.datasets.theory_spectra import TheorySpectraDataset
+
+_MODULES = {
+    "AlmDataset": "alm",
+    "ArrayArchiveDataset": "array_archive",
+    "FigureDataset": "figure",
+    "HealpixMapDataset": "healpix_map",
+    "InstrumentTableDataset": "instrument_table",
+    "JsonRecordDataset": "json_record",
+    "ObservationsDataset": "observations",
+    "ParallelPartitionedDataset": "parallel_partitions",
+    "PowerSpectraDataset": "power_spectra",
+    "TheorySpectraDataset": "theory_spectra",
+}
+
+__all__ = [
+    "AlmDataset",
+    "ArrayArchiveDataset",
+    "FigureDataset",
+    "HealpixMapDataset",
+    "InstrumentTableDataset",
+    "JsonRecordDataset",
+    "ObservationsDataset",
+    "ParallelPartitionedDataset",
+    "PowerSpectraDataset",
+    "TheorySpectraDataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a class when the class is asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cmbml import __version__
 
-CREATOR = f"cmbml {__version__}"
+PROGRAM = "cmbml"
+CREATOR = f"{PROGRAM} {__version__}"
 """Provenance card of every file; without a date, so that equal data give equal files."""
 
 _BLOCK = 2880
@@ -62,15 +63,16 @@ def _format(dtype: np.dtype[Any]) -> str:
 
 
 @contextmanager
-def open_table(file: BinaryIO, hdu: int | str = 1) -> Iterator[fits.BinTableHDU]:
-    """Open one binary table of a FITS file; its data are read when they are asked for.
+def open_tables(file: BinaryIO, hdu: int | str | None = None) -> Iterator[list[fits.BinTableHDU]]:
+    """Open binary tables of a FITS file; their data are read when they are asked for.
 
     Parameters
     ----------
     file
         Open for reading; a real file is mapped into memory.
     hdu
-        Number, 0 for the primary HDU, or EXTNAME.
+        Number of the HDU, 0 for the primary one, or EXTNAME; None for all after
+        the primary one.
 
     Raises
     ------
@@ -83,29 +85,27 @@ def open_table(file: BinaryIO, hdu: int | str = 1) -> Iterator[fits.BinTableHDU]
         warnings.simplefilter("ignore", AstropyUserWarning)
         try:
             hdus = fits.open(file, mode="readonly", memmap=not isinstance(file, io.BytesIO))
-            table = hdus[hdu]
+            tables = list(hdus[1:]) if hdu is None else [hdus[hdu]]
         except (OSError, fits.VerifyError) as error:
             raise ValueError(f"no FITS file, or a damaged one ({error})") from error
         except (IndexError, KeyError) as error:
             raise ValueError(f"the file has no HDU {hdu!r}") from error
     with hdus:
-        if not isinstance(table, fits.BinTableHDU):
-            raise ValueError(f"HDU {hdu!r} is no binary table; state another `hdu:` in the catalog entry")
-        _check_length(file, table)
-        yield table
+        length = file.seek(0, os.SEEK_END)
+        for table in tables:
+            _check_table(table, length)
+        yield tables
 
 
-def table_count(file: BinaryIO) -> int:
-    """Return the number of HDUs after the primary one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyUserWarning)
-        with fits.open(file, mode="readonly", memmap=False) as hdus:
-            return len(hdus) - 1
-
-
-def _check_length(file: BinaryIO, table: fits.BinTableHDU) -> None:
-    place = table.fileinfo()
-    needed = place["datLoc"] + table.header["NAXIS1"] * table.header["NAXIS2"] + table.header.get("PCOUNT", 0)
-    length = file.seek(0, os.SEEK_END)
+def _check_table(table: Any, length: int) -> None:
+    """Check that an HDU is a table, and that it ends within the file's length in bytes."""
+    if not isinstance(table, fits.BinTableHDU):
+        raise ValueError(
+            f"HDU {table.name or 0!r} is no binary table; state another `hdu:` in the catalog entry"
+        )
+    rows = table.header["NAXIS1"] * table.header["NAXIS2"] + table.header.get("PCOUNT", 0)
+    needed = table.fileinfo()["datLoc"] + rows
     if length < needed:
-        raise ValueError(f"the file is cut short: it has {length} bytes, its table ends at {needed}; make it again")
+        raise ValueError(
+            f"the file is cut short: it has {length} bytes, its table ends at {needed}; make it again"
+        )

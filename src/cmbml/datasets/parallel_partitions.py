@@ -17,7 +17,14 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from kedro.io.core import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview
 from kedro_datasets.partitions import PartitionedDataset
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from cmbml.science.threads import set_thread_count, thread_count
 
@@ -131,7 +138,9 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             metadata=metadata,
         )
         if "version" in self._dataset_config:
-            raise DatasetError(f"{path}: partitions cannot be versioned one by one; version the folder's name")
+            raise DatasetError(
+                f"{path}: partitions cannot be versioned one by one; version the folder's name"
+            )
         self._n_jobs = n_jobs
         self._threads = threads
         self._on_mismatch = on_mismatch
@@ -278,7 +287,9 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         known: Mapping[str, dict[str, Any]],
         recipes: Mapping[str, dict[str, Any]],
     ) -> str:
-        changes = {line: None for name in stale if name in known for line in _changes(known[name], recipes[name])}
+        changes = {
+            line: None for name in stale if name in known for line in _changes(known[name], recipes[name])
+        }
         why = "; ".join(list(changes)[:_LISTED]) or "their recipe is not recorded"
         return (
             f"{self._path}: {len(stale + foreign)} partitions ({_some(stale + foreign)}) were made under another "
@@ -292,7 +303,10 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         root = self._filesystem._strip_protocol(self._normalized_path).rstrip(self._sep)
         if not self._filesystem.isdir(root):
             return []
-        names = [str(path).rstrip(self._sep).rsplit(self._sep, 1)[-1] for path in self._filesystem.ls(root, detail=False)]
+        names = [
+            str(path).rstrip(self._sep).rsplit(self._sep, 1)[-1]
+            for path in self._filesystem.ls(root, detail=False)
+        ]
         suffix = self._filename_suffix
         if suffix and not suffix.startswith(self._sep):
             names = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
@@ -307,9 +321,11 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
     def _foreign_fingerprint(self, name: str) -> str:
         """Hash names, sizes and times of a foreign partition's files, not its place."""
         path = self._partition_to_path(name)
-        files = self._filesystem.find(path, detail=True) if self._filesystem.isdir(path) else {
-            path: self._filesystem.info(path)
-        }
+        files = (
+            self._filesystem.find(path, detail=True)
+            if self._filesystem.isdir(path)
+            else {path: self._filesystem.info(path)}
+        )
         facts = [
             [file.removeprefix(path), info.get("size"), str(info.get("mtime", info.get("LastModified", "")))]
             for file, info in sorted(files.items())
@@ -359,7 +375,10 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
                 return
             LOGGER.warning("%s: a worker process died; %d partitions are tried again", self._path, len(left))
         for name in left:
-            yield name, "its worker process died (killed by the system, out of memory, or a crash in a library)"
+            yield (
+                name,
+                "its worker process died (killed by the system, out of memory, or a crash in a library)",
+            )
 
     def _run_batch(self, tasks: "list[_Task]") -> Iterator[tuple[str, str | None]]:
         """Run tasks in workers; stop early, without an error, when a worker dies."""
@@ -446,7 +465,11 @@ def _hash(recipe: Mapping[str, Any]) -> str:
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping) and value:
-        return {key: leaf for k, v in value.items() for key, leaf in _flat(v, f"{prefix}.{k}" if prefix else k).items()}
+        return {
+            key: leaf
+            for k, v in value.items()
+            for key, leaf in _flat(v, f"{prefix}.{k}" if prefix else k).items()
+        }
     return {prefix: value}
 
 

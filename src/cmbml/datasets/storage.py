@@ -140,7 +140,9 @@ def read_file(filesystem: Any, path: str, decode: Callable[[BinaryIO, str], Outp
         with _open(filesystem, path) as file:
             return decode(file, path)
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: no such file; run the pipeline that makes it, or correct the path") from error
+        raise DatasetError(
+            f"{path}: no such file; run the pipeline that makes it, or correct the path"
+        ) from error
     except _UNREADABLE as error:
         raise DatasetError(f"{path}: {_text(error)}") from error
 
@@ -163,7 +165,9 @@ def write_files(filesystem: Any, contents: Iterable[tuple[str, Callable[[], byte
     publish_files(filesystem, stage_files(filesystem, contents))
 
 
-def stage_files(filesystem: Any, contents: Iterable[tuple[str, Callable[[], bytes]]]) -> list[tuple[str, str]]:
+def stage_files(
+    filesystem: Any, contents: Iterable[tuple[str, Callable[[], bytes]]]
+) -> list[tuple[str, str]]:
     """Write files under temporary names, first half of `write_files`.
 
     Returns
@@ -221,7 +225,9 @@ def settle(key: str, *, in_file: Stated | None, in_catalog: Stated | None) -> St
     if in_file is None and in_catalog is None:
         raise ValueError(f"the file does not say its {key}; state `{key}:` in the catalog entry")
     if in_file is not None and in_catalog is not None and in_file != in_catalog:
-        raise ValueError(f"{key} is {in_file!r} in the file, but {in_catalog!r} in the catalog entry; correct the entry")
+        raise ValueError(
+            f"{key} is {in_file!r} in the file, but {in_catalog!r} in the catalog entry; correct the entry"
+        )
     return cast(Stated, in_catalog if in_file is None else in_file)
 
 

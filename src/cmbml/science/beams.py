@@ -32,7 +32,7 @@ def beam_window(fwhm: float, lmax: int) -> NDArray[np.float64]:
     ValueError
         If `fwhm` is negative.
     """
-    if fwhm < 0:
+    if not fwhm >= 0:
         raise ValueError(f"fwhm {fwhm} rad: a beam cannot be narrower than 0")
     ell = np.arange(lmax + 1)
     sigma = fwhm / np.sqrt(8 * np.log(2))

@@ -40,7 +40,7 @@ def alm_lmax(alm: Array) -> int:
     """
     size = alm.shape[-1]
     lmax = int((8 * size + 1) ** 0.5 - 3) // 2
-    if alm_size(lmax) != size:
+    if lmax < 0 or alm_size(lmax) != size:
         raise ValueError(f"{size} is not the number of coefficients of any lmax (with mmax = lmax)")
     return lmax
 
@@ -94,6 +94,8 @@ def analyse(maps: Array, lmax: int, *, iterations: int = 3) -> Array:
 def _quadrature(maps: Array, lmax: int, *, spin: int, iterations: int) -> Array:
     """Analyse maps (n, 1 | 2, npix) by equal weights and Jacobi iterations."""
     npix = maps.shape[-1]
+    if maps.dtype not in (np.float32, np.float64):  # ducc0 knows no others, nor another byte order
+        maps = maps.astype(np.float64)
     options = {"spin": spin, "lmax": lmax, "nthreads": thread_count(), **_rings(npix_to_nside(npix))}
     weight = maps.dtype.type(4 * np.pi / npix)
     alm = ducc0.sht.adjoint_synthesis(map=maps, **options) * weight
@@ -128,7 +130,11 @@ def alm_to_map(alm: Array, nside: int) -> Array:
     if len(alm) == 1:
         return intensity
     polarisation = ducc0.sht.synthesis(
-        alm=np.ascontiguousarray(alm[1:]), spin=2, lmax=alm_lmax(alm), nthreads=thread_count(), **_rings(nside)
+        alm=np.ascontiguousarray(alm[1:]),
+        spin=2,
+        lmax=alm_lmax(alm),
+        nthreads=thread_count(),
+        **_rings(nside),
     )
     return np.concatenate([intensity, polarisation])  # (3, npix)
 
@@ -191,7 +197,9 @@ def filter_alm(alm: Array, window: Array) -> Array:
     """
     lmax = alm_lmax(alm)
     if window.shape[-1] != lmax + 1:
-        raise ValueError(f"window has {window.shape[-1]} entries, coefficients up to lmax {lmax} need {lmax + 1}")
+        raise ValueError(
+            f"window has {window.shape[-1]} entries, coefficients up to lmax {lmax} need {lmax + 1}"
+        )
     factors = window.astype(alm.real.dtype)[..., _ell_of_alm(lmax)]
     product: Array = alm * factors
     return product

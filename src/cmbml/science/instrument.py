@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.pixels import npix_to_nside
+from cmbml.science.units import MAP_UNIT, unit_factor
 
 STOKES = "IQU"
 
@@ -27,20 +28,33 @@ class Channel:
         Full width at half maximum of its Gaussian beam, in arcmin.
     stokes
         The Stokes fields it measures, "I" or "IQU".
+    noise_temperature_uk_arcmin, noise_polarisation_uk_arcmin
+        Level of its white noise in I, and in each of Q and U, in uK_CMB arcmin:
+        the standard deviation of a pixel times the square root of its area. NaN
+        if not known.
     """
 
     name: str
     frequency_ghz: float
     fwhm_arcmin: float
     stokes: str
+    noise_temperature_uk_arcmin: float = 0.0
+    noise_polarisation_uk_arcmin: float = 0.0
 
     def __post_init__(self) -> None:
         if self.stokes not in ("I", "IQU"):
             raise ValueError(f"channel {self.name}: stokes {self.stokes!r} must be 'I' or 'IQU'")
         if not self.frequency_ghz > 0:
-            raise ValueError(f"channel {self.name}: centre frequency {self.frequency_ghz} GHz must be above 0")
+            raise ValueError(
+                f"channel {self.name}: centre frequency {self.frequency_ghz} GHz must be above 0"
+            )
         if not self.fwhm_arcmin >= 0:
             raise ValueError(f"channel {self.name}: fwhm {self.fwhm_arcmin} arcmin must not be negative")
+        for level in (self.noise_temperature_uk_arcmin, self.noise_polarisation_uk_arcmin):
+            if level < 0:
+                raise ValueError(
+                    f"channel {self.name}: noise level {level} uK_CMB arcmin must not be negative"
+                )
 
     @property
     def nominal_ghz(self) -> int:
@@ -55,6 +69,29 @@ class Channel:
     def beam_window(self, lmax: int) -> NDArray[np.float64]:
         """Return the window b_l of its beam, shape (lmax + 1,)."""
         return beam_window(self.fwhm, lmax)
+
+    def noise_level(self, stokes: str) -> float:
+        """Return the level of white noise of one Stokes field in uK_CMB arcmin.
+
+        Parameters
+        ----------
+        stokes
+            "I", "Q" or "U".
+
+        Raises
+        ------
+        ValueError
+            If the channel does not measure the field, or its level is not known.
+        """
+        if len(stokes) != 1 or stokes not in self.stokes:
+            raise ValueError(f"channel {self.name}: no noise level of {stokes!r}, it measures {self.stokes}")
+        level = self.noise_temperature_uk_arcmin if stokes == "I" else self.noise_polarisation_uk_arcmin
+        if np.isnan(level):
+            raise ValueError(
+                f"channel {self.name}: noise level of {stokes} is not known; add the columns "
+                "noise_temperature and noise_polarisation to the instrument table"
+            )
+        return level
 
 
 @dataclass(frozen=True)
@@ -86,6 +123,11 @@ class Instrument:
     def names(self) -> tuple[str, ...]:
         """Names of the channels."""
         return tuple(channel.name for channel in self.channels)
+
+    @property
+    def is_polarised(self) -> bool:
+        """Whether any channel measures Q and U."""
+        return any(channel.stokes == STOKES for channel in self.channels)
 
     def select(self, names: tuple[str, ...]) -> "Instrument":
         """Return the instrument with only these channels, in their order here.
@@ -123,7 +165,9 @@ NAMED_CHANNEL_SETS: Mapping[str, tuple[int, int]] = {
 """Ranges of nominal GHz that have a name."""
 
 
-def channel_names(choice: str | int | list[Any] | tuple[Any, ...], available: tuple[str, ...]) -> tuple[str, ...]:
+def channel_names(
+    choice: str | int | list[Any] | tuple[Any, ...], available: tuple[str, ...]
+) -> tuple[str, ...]:
     """Return the channels that a choice means.
 
     Parameters
@@ -187,22 +231,31 @@ class Observations:
         """Resolution of the maps."""
         return npix_to_nside(next(iter(self.maps.values())).shape[-1])
 
-    def intensity(self, names: tuple[str, ...]) -> NDArray[Any]:
-        """Return the intensity maps of some channels.
+    def intensity(self, instrument: Instrument) -> NDArray[Any]:
+        """Return the intensity of the channels of an instrument in uK_CMB.
+
+        Maps in another unit are converted at the channel's centre frequency.
 
         Returns
         -------
         numpy.ndarray
-            Shape (n_channels, npix), in the order of `names`.
+            Shape (n_channels, npix), in the order of the instrument.
 
         Raises
         ------
         ValueError
             If a channel is missing.
         """
-        missing = [name for name in names if name not in self.maps]
+        missing = [name for name in instrument.names if name not in self.maps]
         if missing:
             raise ValueError(
                 f"channels {', '.join(missing)}: not observed; these observations hold {', '.join(self.maps)}"
             )
-        return np.stack([self.maps[name][0] for name in names])  # (n_channels, npix)
+        maps = [
+            self.maps[channel.name][0]
+            * unit_factor(
+                self.units.get(channel.name, MAP_UNIT), MAP_UNIT, frequency_ghz=channel.frequency_ghz
+            )
+            for channel in instrument
+        ]
+        return np.stack(maps)  # (n_channels, npix)

@@ -50,7 +50,8 @@ def galactic_mask(nside: int, latitude_deg: float) -> NDArray[np.float64]:
         raise ValueError(
             f"mask latitude {latitude_deg} deg: must be at least 0 and below 90, where nothing would be kept"
         )
-    return (np.abs(galactic_latitude(nside)) >= np.radians(latitude_deg)).astype(np.float64)
+    mask: NDArray[np.float64] = (np.abs(galactic_latitude(nside)) >= np.radians(latitude_deg)).astype(float)
+    return mask
 
 
 def apodise(mask: Array, width_deg: float, *, taper: Taper = "C1") -> NDArray[np.float64]:
@@ -115,7 +116,9 @@ def check_mask(mask: Array) -> Array:
         If a weight is below 0, above 1 or not a number.
     """
     if not (np.all(mask >= 0) and np.all(mask <= 1)):
-        raise ValueError(f"mask: weights range from {np.min(mask):g} to {np.max(mask):g}, must lie between 0 and 1")
+        raise ValueError(
+            f"mask: weights range from {np.min(mask):g} to {np.max(mask):g}, must lie between 0 and 1"
+        )
     return mask
 
 
@@ -154,8 +157,8 @@ def check_values(maps: Array, mask: Array, *, name: str) -> Array:
     bad = np.any(~np.atleast_2d(with_value), axis=0) & (mask > 0)
     if bad.any():
         raise ValueError(
-            f"{name}: {np.count_nonzero(bad)} pixels that the mask keeps have no value (NaN, infinite or UNSEEN), "
-            f"the first is pixel {np.argmax(bad)}; mask them or repair the map"
+            f"{name}: {np.count_nonzero(bad)} pixels that the mask keeps have no value "
+            f"(NaN, infinite or UNSEEN), the first is pixel {np.argmax(bad)}; mask them or repair the map"
         )
     return maps
 
@@ -194,8 +197,8 @@ def remove_monopole_dipole(maps: Array, mask: Array) -> Array:
     normal = weighted @ basis[:, kept].T  # (4, 4)
     if np.linalg.matrix_rank(normal) < len(basis):
         raise ValueError(
-            f"monopole and dipole: the mask keeps {kept.size} pixels, which do not determine the four numbers; "
-            "take a smaller mask"
+            f"monopole and dipole: the mask keeps {kept.size} pixels, "
+            "which do not determine the four numbers; take a smaller mask"
         )
     fit = np.linalg.solve(normal, weighted @ maps[0, kept].astype(np.float64))
     cleaned = maps.copy()

@@ -31,7 +31,7 @@ def npix_to_nside(npix: int) -> int:
     ValueError
         If no power of two `nside` has that many pixels.
     """
-    nside = round((npix / 12) ** 0.5)
+    nside = int(round((npix / 12) ** 0.5))
     if npix < 12 or 12 * nside**2 != npix or nside & (nside - 1):
         raise ValueError(f"a map of {npix} pixels is no full HEALPix sky (12 nside^2 pixels)")
     return nside
@@ -62,4 +62,5 @@ def galactic_latitude(nside: int) -> NDArray[np.float64]:
         Shape (npix,), between -pi/2 and pi/2.
     """
     colatitude, _ = hp.pix2ang(nside, np.arange(nside_to_npix(nside)))
-    return np.pi / 2 - colatitude
+    latitude: NDArray[np.float64] = np.pi / 2 - colatitude
+    return latitude

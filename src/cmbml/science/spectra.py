@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Scaling = Literal["cl", "dl"]
 
-_POTENTIAL_POWER = {"PP": 2.0, "PT": 1.5, "PE": 1.5}
+_POTENTIAL_POWER = {"PP": 2.0, "PT": 1.5, "PE": 1.5, "TP": 1.5, "EP": 1.5}
 """D_l of the lensing potential carries [l(l+1)]^2 (PP) or [l(l+1)]^1.5 (PT, PE), as CAMB writes it."""
 
 
@@ -85,10 +85,10 @@ class PowerSpectra:
         KeyError
             If the spectrum is not there in either order of its letters.
         """
-        value = self._value(name)
+        key, value = self._stored(name)
         if self.scaling == "cl":
             return value
-        factor = dl_factor(name, self.lmax)
+        factor = dl_factor(key, self.lmax)
         return np.divide(value, factor, out=np.zeros_like(value), where=factor > 0)
 
     def dl(self, name: str) -> NDArray[np.float64]:
@@ -99,13 +99,14 @@ class PowerSpectra:
         KeyError
             If the spectrum is not there in either order of its letters.
         """
-        value = self._value(name)
-        return value if self.scaling == "dl" else value * dl_factor(name, self.lmax)
+        key, value = self._stored(name)
+        return value if self.scaling == "dl" else value * dl_factor(key, self.lmax)
 
-    def _value(self, name: str) -> NDArray[np.float64]:
+    def _stored(self, name: str) -> tuple[str, NDArray[np.float64]]:
+        """Return the name under which a spectrum is kept, and a copy of it."""
         for key in (name, name[::-1]):
             if key in self.values:
-                return np.asarray(self.values[key], dtype=np.float64)
+                return key, np.array(self.values[key], dtype=np.float64)
         raise KeyError(f"spectrum {name}: not among {', '.join(self.values)}")
 
     def require_unlensed(self) -> "PowerSpectra":
@@ -122,3 +123,28 @@ class PowerSpectra:
                 "or give unlensed spectra and the lensing potential"
             )
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class TheorySpectra:
+    """The spectra of one cosmology, before and after lensing.
+
+    Parameters
+    ----------
+    unlensed
+        TT, EE, TE without lensing, and the lensing potential: PP, PT, PE.
+    lensed
+        TT, EE, BB, TE with lensing, as a sky shows them.
+
+    Raises
+    ------
+    ValueError
+        If the two are not what their names say.
+    """
+
+    unlensed: PowerSpectra
+    lensed: PowerSpectra
+
+    def __post_init__(self) -> None:
+        if self.unlensed.lensed or not self.lensed.lensed:
+            raise ValueError("theory spectra: one set must be unlensed and the other lensed, in this order")

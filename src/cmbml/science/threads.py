@@ -18,6 +18,8 @@ _LIBRARY_VARIABLES = (
     "NUMBA_NUM_THREADS",
 )
 _threads = 1
+_LARGEST_POOL = int(numba.get_num_threads())
+numba.set_num_threads(_threads)
 
 
 def set_thread_count(threads: int) -> None:
@@ -37,7 +39,7 @@ def set_thread_count(threads: int) -> None:
     if threads < 1:
         raise ValueError(f"threads: {threads} given, must be at least 1")
     _threads = threads
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, _LARGEST_POOL))
 
 
 def thread_count() -> int:

@@ -22,7 +22,8 @@ MAP_UNIT = "uK_CMB"
 
 _PREFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
 _PATTERN = re.compile(
-    r"^\(?(?P<prefix>(?-i:[nuµμmkMG]?))(?P<base>K_?CMB|K_?RJ|K|JY/SR)\)?(\^?(\*\*)?(?P<power>[12]))?$", re.IGNORECASE
+    r"^\(?(?P<prefix>(?-i:[nuµμmkMG]?))(?P<base>K_?CMB|K_?RJ|K|JY/SR)\)?(\^?(\*\*)?(?P<power>[12]))?$",
+    re.IGNORECASE | re.ASCII,
 )
 _T_CMB = float(Planck18.Tcmb0.to_value(u.K))
 
@@ -69,10 +70,9 @@ def parse_unit(text: str) -> MapUnit:
         If the spelling is none of them.
     """
     squeezed = text.strip().replace(" ", "")
-    if squeezed in ("Jy2/sr2", "MJy2/sr2"):
-        return MapUnit("Jy/sr", squeezed[: squeezed.index("J")], 2)
+    squeezed = re.sub(r"^(.?)Jy2/sr2$", r"(\1Jy/sr)^2", squeezed)  # as `MapUnit` spells it
     match = _PATTERN.match(squeezed)
-    if match is None:
+    if match is None or squeezed.count("(") != squeezed.count(")"):
         raise ValueError(
             f"unit {text!r}: not a unit of a sky map; known are K_CMB, K_RJ (with the prefixes "
             f"{', '.join(filter(None, _PREFIXES))}) and Jy/sr, and their squares"

@@ -42,7 +42,9 @@ class PixelMetrics:
     truth_rms: float
 
 
-def pixel_metrics(truth: Array, cleaned: Array, kept: Array, *, name: str = "cleaned map") -> dict[str, PixelMetrics]:
+def pixel_metrics(
+    truth: Array, cleaned: Array, kept: Array, *, name: str = "cleaned map"
+) -> dict[str, PixelMetrics]:
     """Return the metrics of every Stokes field.
 
     Parameters
@@ -67,7 +69,8 @@ def pixel_metrics(truth: Array, cleaned: Array, kept: Array, *, name: str = "cle
     """
     if truth.shape != cleaned.shape:
         raise ValueError(
-            f"{name}: has shape {cleaned.shape}, the truth has {truth.shape}; both need the same Stokes fields and nside"
+            f"{name}: has shape {cleaned.shape}, the truth has {truth.shape}; "
+            "both need the same Stokes fields and nside"
         )
     check_values(truth, kept, name="truth")
     check_values(cleaned, kept, name=name)
@@ -83,8 +86,8 @@ def _compare(truth: Array, cleaned: Array, field: str) -> PixelMetrics:
     span = np.ptp(truth) if truth.size else 0.0
     if span == 0:
         raise ValueError(
-            f"truth: {field} is constant over the {truth.size} compared pixels, nothing can be measured against it; "
-            "check the mask, or leave the field out"
+            f"truth: {field} is constant over the {truth.size} compared pixels, "
+            "nothing can be measured against it; check the mask, or leave the field out"
         )
     error = cleaned - truth
     rmse = np.sqrt(np.mean(error**2))

@@ -147,7 +147,9 @@ def sharpenable_channels(
         return channel.fwhm_arcmin <= fwhm_arcmin or window[-1] >= _SMALLEST_WINDOW
 
     return tuple(
-        channel.name for channel in instrument if set(stokes) <= set(channel.stokes) and leaves_signal(channel)
+        channel.name
+        for channel in instrument
+        if set(stokes) <= set(channel.stokes) and leaves_signal(channel)
     )
 
 

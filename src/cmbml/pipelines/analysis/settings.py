@@ -19,11 +19,11 @@ class Analysis(BaseModel):
         Resolution of the maps.
     lmax
         Highest multipole of the spectra and of a change of beam, inclusive.
+    map_fwhm_arcmin
+        Beam of the truth and of the cleaned maps, in arcmin: the common target
+        beam of the simulation.
     fwhm_arcmin
-        Beam at which maps are compared, in arcmin: that of the cleaned maps or
-        a wider one.
-    mask_latitude_deg
-        Galactic latitude in degrees below which the sky is left out.
+        Beam at which they are compared, in arcmin: the same or a wider one.
     apodisation_deg
         Width of the mask's taper in degrees, for spectra and changes of beam.
     bin_width
@@ -40,8 +40,8 @@ class Analysis(BaseModel):
 
     nside: int
     lmax: int
+    map_fwhm_arcmin: Positive
     fwhm_arcmin: Positive
-    mask_latitude_deg: Annotated[float, Field(ge=0, lt=90)]
     apodisation_deg: Annotated[float, Field(ge=0, le=90)]
     bin_width: Count
     figure_simulations: Annotated[int, Field(ge=0)]
@@ -56,4 +56,13 @@ class Analysis(BaseModel):
     @model_validator(mode="after")
     def _band_limit_fits(self) -> "Analysis":
         check_band_limit(self.lmax, self.nside)
+        return self
+
+    @model_validator(mode="after")
+    def _maps_are_not_sharpened(self) -> "Analysis":
+        if self.fwhm_arcmin < self.map_fwhm_arcmin:
+            raise ValueError(
+                f"fwhm_arcmin {self.fwhm_arcmin:g}: maps at map_fwhm_arcmin {self.map_fwhm_arcmin:g} "
+                "are not sharpened for the comparison; give the same beam or a wider one"
+            )
         return self

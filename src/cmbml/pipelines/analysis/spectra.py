@@ -149,7 +149,9 @@ def band_edges(lmax: int, width: int) -> NDArray[np.int64]:
         If `lmax` is below 2 or `width` below 1.
     """
     if lmax < LOWEST_ELL or width < 1:
-        raise ValueError(f"bands of {width} multipoles up to lmax {lmax}: need a width of at least 1 and an lmax of 2")
+        raise ValueError(
+            f"bands of {width} multipoles up to lmax {lmax}: need a width of at least 1 and an lmax of 2"
+        )
     return np.append(np.arange(LOWEST_ELL, lmax + 1, width), lmax + 1)
 
 
@@ -180,7 +182,9 @@ def band_dl(cl: Array, edges: Array) -> NDArray[np.float64]:
     """
     lmax = cl.shape[-1] - 1
     if edges[-1] != lmax + 1:
-        raise ValueError(f"bands end at multipole {edges[-1] - 1}, the spectra at lmax {lmax}; make both end alike")
+        raise ValueError(
+            f"bands end at multipole {edges[-1] - 1}, the spectra at lmax {lmax}; make both end alike"
+        )
     return _band_means(cl * dl_factor("TT", lmax), edges)
 
 
@@ -228,4 +232,6 @@ def transfer_function(spectra: SkySpectra, edges: Array) -> NDArray[np.float64]:
 
 
 def _ratio(numerator: Array, denominator: Array) -> NDArray[np.float64]:
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
+    blank = np.full(numerator.shape, np.nan)
+    ratio: NDArray[np.float64] = np.divide(numerator, denominator, out=blank, where=denominator > 0)
+    return ratio

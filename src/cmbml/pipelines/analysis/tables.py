@@ -4,8 +4,11 @@ Columns carry their unit at the end of the name: uK and uK2 stand for uK_CMB
 and uK_CMB2.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cmbml.pipelines.analysis.metrics import PixelMetrics
 from cmbml.pipelines.analysis.spectra import (
@@ -15,6 +18,8 @@ from cmbml.pipelines.analysis.spectra import (
     relative_deviation,
     transfer_function,
 )
+
+Array = NDArray[Any]
 
 METRICS = ("mae_uK", "rmse_uK", "nrmse", "psnr_dB", "r2", "dl_deviation", "truth_rms_uK")
 """Columns with numbers of a sky, see `simulation_rows`."""
@@ -66,13 +71,15 @@ def simulation_rows(
         rows.setdefault(_FIELD_OF_SPECTRUM[spectrum], {})["dl_deviation"] = deviation
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(METRICS), dtype=np.float64)
     table = table.rename_axis("field").reset_index()
-    for position, (column, value) in enumerate((("method", method), ("split", split), ("simulation", simulation))):
+    for position, (column, value) in enumerate(
+        (("method", method), ("split", split), ("simulation", simulation))
+    ):
         table.insert(position, column, value)
     return table
 
 
 def spectrum_rows(
-    spectra: SkySpectra, edges: np.ndarray, *, method: str, split: str, simulation: str
+    spectra: SkySpectra, edges: Array, *, method: str, split: str, simulation: str
 ) -> pd.DataFrame:
     """Return the binned spectra of one sky, one row per spectrum and band.
 
@@ -127,7 +134,9 @@ def best_single_channel(rows: pd.DataFrame) -> str:
     """
     means = rows[rows["field"] == "I"].groupby("method")["rmse_uK"].mean()
     if means.empty:
-        raise ValueError("best single channel: the table has no row with field I to choose by; compare a channel first")
+        raise ValueError(
+            "best single channel: the table has no row with field I to choose by; compare a channel first"
+        )
     return str(means.idxmin())
 
 
@@ -137,7 +146,8 @@ def comparison_table(rows: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     rows
-        Rows of `simulation_rows` of any number of methods, splits and skies.
+        Rows of `simulation_rows` of any number of methods, splits and skies. A
+        metric without a column is not a number.
 
     Returns
     -------
@@ -159,11 +169,13 @@ def comparison_table(rows: pd.DataFrame) -> pd.DataFrame:
             f"comparison: {first['method']} has {first['simulation']} of split {first['split']} twice "
             f"(field {first['field']}); give every sky once"
         )
-    groups = rows.groupby(keys, sort=False)
+    groups = rows.reindex(columns=[*keys, "simulation", *METRICS]).groupby(keys, sort=False)
     table = groups["simulation"].count().rename("n_simulations").to_frame()
     for metric in METRICS:
         table[f"{metric}_mean"] = groups[metric].mean()
         table[f"{metric}_std"] = groups[metric].std(ddof=1)
     table = table.reset_index()
     order = table.assign(field=pd.Categorical(table["field"], FIELDS, ordered=True))
-    return table.loc[order.sort_values(["split", "field", "mae_uK_mean", "method"]).index].reset_index(drop=True)
+    return table.loc[order.sort_values(["split", "field", "mae_uK_mean", "method"]).index].reset_index(
+        drop=True
+    )

@@ -8,12 +8,13 @@ region its covariance is averaged.
 
 References
 ----------
-McCarthy, F. & Hill, J. C. 2023, arXiv:2307.01043, section II.
-Delabrouille, J. et al. 2009, A&A 493, 835, arXiv:0807.0773, section 2.
+McCarthy, F. & Hill, J. C. 2023, arXiv:2307.01043.
+Delabrouille, J. et al. 2009, A&A 493, 835, arXiv:0807.0773.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,11 @@ class Scale:
     """Numbers of the channels used, ascending, shape (n_used,)."""
     covariance_fwhm: float
     """Full width at half maximum in radians of the Gaussian that averages the covariance."""
+
+    @property
+    def highest_multipole(self) -> int:
+        """Highest multipole that the filter lets through."""
+        return int(np.flatnonzero(self.window)[-1])
 
     @property
     def label(self) -> str:
@@ -84,18 +90,16 @@ def cosine_needlets(peaks: Sequence[int], lmax: int) -> Array:
 
     References
     ----------
-    McCarthy & Hill 2023, arXiv:2307.01043, Eq. (31) and below.
+    Basak, S. & Delabrouille, J. 2012, MNRAS 419, 1163, arXiv:1106.5383.
+    McCarthy & Hill 2023, arXiv:2307.01043.
     """
-    nodes = np.array([0, *peaks])
-    check_peaks(peaks, lmax)
-    # Between two nodes the upper one's filter is the sine of the lower one's cosine.
-    ell = np.arange(lmax + 1)
-    lower = np.searchsorted(nodes, ell, side="right") - 1
-    angle = np.pi / 2 * (ell - nodes[lower]) / (nodes[lower + 1] - nodes[lower])
-    rising = np.pi / 2 * (nodes[lower + 1] - ell) / (nodes[lower + 1] - nodes[lower])
+    nodes = np.array([0, *check_peaks(peaks, lmax)])
     filters = np.zeros((len(nodes), lmax + 1))
-    filters[lower, ell] = np.cos(angle)
-    filters[lower + 1, ell] = np.where(ell == nodes[lower], 0.0, np.cos(rising))
+    for j, (lower, upper) in enumerate(pairwise(nodes)):
+        ell = np.arange(lower, upper)
+        filters[j, ell] = np.cos(np.pi / 2 * (ell - lower) / (upper - lower))
+        ell = ell[1:]  # the upper filter is 0 at the lower node, which its cosine misses by rounding
+        filters[j + 1, ell] = np.cos(np.pi / 2 * (upper - ell) / (upper - lower))
     return filters
 
 
@@ -111,8 +115,8 @@ def check_peaks(peaks: Sequence[int], lmax: int) -> Sequence[int]:
         raise ValueError(f"peaks {tuple(peaks)}: must be multipoles of 1 or more that increase strictly")
     if peaks[-1] != lmax + 1:
         raise ValueError(
-            f"peaks {tuple(peaks)}: the last peak must be lmax + 1 = {lmax + 1} (lmax is {lmax}), so that the "
-            "squares of the filters add up to 1 at every multipole; change the last peak or lmax"
+            f"peaks {tuple(peaks)}: the last peak must be lmax + 1 = {lmax + 1} (lmax is {lmax}), so that "
+            "the squares of the filters add up to 1 at every multipole; change the last peak or lmax"
         )
     return peaks
 
@@ -193,7 +197,7 @@ def covariance_fwhm(window: Array, n_channels: int, bias_tolerance: float) -> fl
 
     References
     ----------
-    McCarthy & Hill 2023, arXiv:2307.01043, Eqs. (26) and (27).
+    McCarthy & Hill 2023, arXiv:2307.01043, Eqs. (35) and (43).
     """
     n_modes = np.sum((2 * np.arange(len(window)) + 1) * window**2)
     variance = 2 * (n_channels - 1) / (n_modes * bias_tolerance)
@@ -227,7 +231,9 @@ def plan_scales(
         If fewer than 2 channels resolve a scale.
     """
     falling = falling_multipoles(filters, beam_criterion)
-    resolved = np.argmin(np.abs(beams - beam_criterion), axis=-1)  # (n_channels,)
+    distance = np.abs(beams - beam_criterion)
+    # The last of equal distances, so that a channel without a beam resolves everything.
+    resolved = beams.shape[-1] - 1 - np.argmin(distance[:, ::-1], axis=-1)  # (n_channels,)
     scales = []
     for index, (window, multipole) in enumerate(zip(filters, falling, strict=True)):
         channels = np.flatnonzero(multipole <= resolved)
@@ -235,8 +241,8 @@ def plan_scales(
             raise ValueError(
                 f"{scale_label(index, window)}: {len(channels)} of {len(beams)} channels have a beam window "
                 f"that reaches l = {multipole} before it drops to beam_criterion {beam_criterion:g}; the ILC "
-                f"needs at least {FEWEST_CHANNELS}: use channels with narrower beams, or lower beam_criterion, "
-                "the peaks or lmax"
+                f"needs at least {FEWEST_CHANNELS}: use channels with narrower beams, or lower "
+                "beam_criterion, the peaks or lmax"
             )
         width = covariance_fwhm(window, len(channels), bias_tolerance)
         scales.append(Scale(index, window, int(multipole), scale_nside(multipole, nside), channels, width))

@@ -106,12 +106,12 @@ class CosmologySettings(Group):
     Parameters
     ----------
     table
-        Name of a published parameter table: "wmap9_lcdm".
+        Name of a published parameter table: "wmap9", "planck2018" or "planck2018_bao".
     vary
         Whether each simulation draws its own; otherwise all have the means.
     """
 
-    table: Literal["wmap9_lcdm"]
+    table: Literal["wmap9", "planck2018", "planck2018_bao"]
     vary: bool
 
 
@@ -149,6 +149,14 @@ class Variation(Group):
     dust_temperature_kelvin: NotNegative
     synchrotron_index: NotNegative
     free_free_index: NotNegative
+
+    def index_of(self, kind: str) -> float:
+        """Return the deviation of a kind of component's spectral index; 0 where it does not vary."""
+        return float(getattr(self, f"{kind}_index", 0.0))
+
+    def temperature_of(self, kind: str) -> float:
+        """Return the deviation of a kind of component's temperature in K; 0 where it does not vary."""
+        return float(getattr(self, f"{kind}_temperature_kelvin", 0.0))
 
 
 class ForegroundSettings(Group):
@@ -210,3 +218,23 @@ class NoiseSettings(Group):
 
     scale: NotNegative
     anisotropy: float = Field(ge=0, le=1)
+
+
+class MaskSettings(Group):
+    """Which part of the sky is compared.
+
+    Parameters
+    ----------
+    nside
+        Resolution, a power of two.
+    latitude_deg
+        The sky below this Galactic latitude is left out.
+    """
+
+    nside: int
+    latitude_deg: float = Field(ge=0, lt=90)
+
+    @field_validator("nside")
+    @classmethod
+    def _nside(cls, nside: int) -> int:
+        return check_nside(nside)

@@ -1,0 +1,276 @@
+"""Pages that are made from code and configuration at every build, so that they cannot go stale."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import yaml
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import pipelines
+from kedro.framework.startup import bootstrap_project
+from kedro.validation import TypeExtractor
+from pydantic import BaseModel
+from sphinx.pycode import ModuleAnalyzer
+
+from cmbml.datasets import InstrumentTableDataset
+from cmbml.pipelines.pyilc.ilc import ilc_scales
+from cmbml.pipelines.pyilc.settings import NeedletILC
+from cmbml.science.instrument import Instrument
+from cmbml.settings import CONFIG_LOADER_ARGS
+
+ROOMS = {
+    "science": ("Science", "Arrays in, arrays out: no files, no framework."),
+    "partitions": ("Partitions", "A function of one simulation, lifted to a split."),
+    "datasets": ("Datasets", "The only room that opens files."),
+    "pipelines/simulation": ("Simulation", "From seed and configuration to observations."),
+    "pipelines/pyilc": ("Needlet ILC", "From observations to cleaned maps."),
+    "pipelines/analysis": ("Analysis", "From truth and cleaned maps to the comparison."),
+    "": ("Project", "Settings, hooks, and the list of pipelines."),
+}
+"""Folder or module below src/cmbml, and title and subtitle of its page."""
+
+UNITS = {"arcmin": "arcmin", "deg": "degrees", "uk": "uK_CMB", "kelvin": "K", "ghz": "GHz"}
+"""By the ending of a parameter's name."""
+
+_GLOBAL_LINE = re.compile(r"^(\w+):\s*(.+?)\s*(?:#\s*(.*))?$")
+_FIELD_LINE = re.compile(r"^(\w+(?:, \w+)*)$")
+
+
+def write_pages(folder: Path, root: Path) -> None:
+    """Write all generated pages below `folder`."""
+    bootstrap_project(root)
+    pages = {
+        **{f"api/{_slug(room)}.md": api_page(room, root) for room in ROOMS},
+        "tables/globals.md": globals_table(root),
+        "tables/parameters.md": parameter_tables(root),
+        "tables/environments.md": environment_table(root),
+        "tables/catalog.md": catalog_table(root),
+        "tables/instrument.md": instrument_table(root),
+        "tables/scales.md": scales_table(root),
+    }
+    for name, text in pages.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    shutil.copy(root / "notebooks" / "first_look.ipynb", folder / "first_look.ipynb")
+
+
+# ---- The code -----------------------------------------------------------------
+
+
+def api_page(room: str, root: Path) -> str:
+    """Return the page of one room: every module of it, with its public names."""
+    title, subtitle = ROOMS[room]
+    parts = [f"# {title}\n\n{subtitle}\n"]
+    for module in modules_of(room, root):
+        options = "   :members:\n   :exclude-members: model_config\n"
+        parts.append(f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n{options}```\n")
+    return "\n".join(parts)
+
+
+def modules_of(room: str, root: Path) -> list[str]:
+    """Return the dotted names of a room's modules; packages that only pass on names are left out."""
+    source = root / "src" / "cmbml"
+    if not room:
+        paths = [path for path in source.glob("*.py") if path.stem != "partitions"] + [
+            source / "pipelines" / "__init__.py"
+        ]
+    elif (source / f"{room}.py").is_file():
+        paths = [source / f"{room}.py"]
+    else:
+        paths = [path for path in (source / room).glob("*.py") if path.stem != "__init__"]
+    names = [".".join(path.relative_to(source.parent).with_suffix("").parts) for path in paths]
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+def _slug(room: str) -> str:
+    return room.replace("/", "_") or "project"
+
+
+# ---- The configuration ----------------------------------------------------------
+
+
+def globals_table(root: Path) -> str:
+    """Return the globals of base with the comments they have there."""
+    rows = []
+    for line in (root / "conf" / "base" / "globals.yml").read_text(encoding="utf-8").splitlines():
+        match = _GLOBAL_LINE.match(line)
+        if match:
+            rows.append((f"`{match[1]}`", f"`{match[2]}`", match[3] or ""))
+    return _table(("name", "base", "meaning"), rows)
+
+
+def parameter_tables(root: Path) -> str:
+    """Return a section per group of parameters, from the model that checks it and its values in base."""
+    values = config(root, "base")["parameters"]
+    raw = _raw_parameters(root)
+    models = TypeExtractor({"all": pipelines["__default__"]}).extract_types_from_pipelines()
+    sections = []
+    for group in sorted(values):
+        model = models.get(group)
+        if model is None:
+            raise LookupError(f"no node's type hint names the model of the parameter group {group}")
+        rows = _rows(model, values[group], raw[group])
+        summary = (model.__doc__ or "").strip().splitlines()[0]
+        table = _table(("parameter", "base", "unit", "meaning"), rows)
+        sections.append(f"### `{group}`\n\n{summary}\n\n{table}")
+    return "\n".join(sections)
+
+
+def config(root: Path, env: str) -> OmegaConfigLoader:
+    """Return the configuration of one environment."""
+    arguments = {**CONFIG_LOADER_ARGS, "default_run_env": "base"}
+    return OmegaConfigLoader(str(root / "conf"), env=env, **arguments)
+
+
+def _raw_parameters(root: Path) -> dict:
+    """Return the parameters of base with their references unresolved."""
+    raw = {}
+    for path in sorted((root / "conf" / "base").glob("parameters*.yml")):
+        raw |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return raw
+
+
+def _rows(model: type[BaseModel], values: dict, raw: dict, prefix: str = "") -> list[tuple[str, ...]]:
+    docs = field_docs(model)
+    rows = []
+    for name, field in model.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            rows += _rows(nested, values[name], raw[name], f"{prefix}{name}.")
+            continue
+        reference = re.search(r"\$\{globals:(\w+)\}", str(raw[name]))
+        shown = f"`{values[name]}`" + (f" (global `{reference[1]}`)" if reference else "")
+        rows.append((f"`{prefix}{name}`", shown, UNITS.get(name.rsplit("_", 1)[-1], ""), docs[name]))
+    return rows
+
+
+def field_docs(model: type[BaseModel]) -> dict[str, str]:
+    """Return what a model says of each field: in its docstring, or in a string below the field."""
+    docs: dict[str, str] = {}
+    for cls in reversed(model.__mro__):
+        if not issubclass(cls, BaseModel) or cls is BaseModel:
+            continue
+        attributes = ModuleAnalyzer.for_module(cls.__module__).find_attr_docs()
+        found = {
+            **_parameter_section(cls.__dict__.get("__doc__") or ""),
+            **{name: " ".join(lines).strip() for (owner, name), lines in attributes.items() if owner == cls.__name__},
+        }
+        docs |= {name: text for name, text in found.items() if not (name in docs and text.startswith("As in"))}
+    missing = set(model.model_fields) - set(docs)
+    if missing:
+        raise LookupError(f"{model.__module__}.{model.__name__} says nothing about {', '.join(sorted(missing))}")
+    return docs
+
+
+def _parameter_section(docstring: str) -> dict[str, str]:
+    """Return {name: text} of the section Parameters of a numpydoc docstring."""
+    lines = [line.removeprefix("    ") for line in docstring.splitlines()]
+    if "Parameters" not in lines:
+        return {}
+    docs: dict[str, str] = {}
+    names: list[str] = []
+    for line in lines[lines.index("Parameters") + 2 :]:
+        match = _FIELD_LINE.match(line)
+        if match:
+            names = match[1].split(", ")
+        elif line.startswith("    "):
+            docs |= {name: f"{docs.get(name, '')} {line.strip()}".strip() for name in names}
+        elif line.strip():  # the next section
+            break
+    return docs
+
+
+def environment_table(root: Path) -> str:
+    """Return what each environment changes with respect to base."""
+    base = _flat(config(root, "base")["parameters"]) | _flat(config(root, "base")["globals"])
+    rows = []
+    for folder in sorted((root / "conf").iterdir()):
+        if folder.name in ("base", "local") or not folder.is_dir():
+            continue
+        loader = config(root, folder.name)
+        own = {key for path in folder.rglob("*.yml") for key in _flat(yaml.safe_load(path.read_text(encoding="utf-8")))}
+        here = _flat(loader["parameters"]) | _flat(loader["globals"])
+        rows += [
+            (f"`{folder.name}`", f"`{key}`", f"`{base[key]}`", f"`{here[key]}`")
+            for key in here
+            if key in own and key in base
+        ]
+    return _table(("environment", "key", "base", "here"), rows)
+
+
+def catalog_table(root: Path) -> str:
+    """Return every entry of the catalog: its name or pattern, its class, its place below the data folder."""
+    loader = config(root, "base")
+    data = str(loader["globals"]["data"])
+    rows = []
+    for name, entry in loader["catalog"].items():
+        if name.startswith("_"):
+            continue
+        leaf = entry.get("dataset", {})
+        kind = leaf.get("type", entry["type"]).rsplit(".", 1)[-1] if isinstance(leaf, dict) else str(leaf)
+        path = str(entry.get("filepath", entry.get("path", "")))
+        layer = entry.get("metadata", {}).get("kedro-viz", {}).get("layer", "")
+        per_simulation = f"/<simulation>{entry.get('filename_suffix', '')}" if "dataset" in entry else ""
+        rows.append((f"`{name}`", f"`{kind}`", f"`{path.removeprefix(f'{data}/')}{per_simulation}`", layer))
+    return _table(("entry", "dataset", "place", "layer"), rows)
+
+
+# ---- What the configuration means -----------------------------------------------
+
+
+def instrument_table(root: Path) -> str:
+    """Return the channels: centre frequency, beam in the table and in base, and noise."""
+    table, used = instruments(root)
+    rows = [
+        (
+            channel.name,
+            f"{channel.frequency_ghz:g}",
+            f"{channel.fwhm_arcmin:g}",
+            f"{used[channel.name].fwhm_arcmin:g}",
+            channel.stokes,
+            f"{channel.noise_temperature_uk_arcmin:.4g}",
+            "" if channel.stokes == "I" else f"{channel.noise_polarisation_uk_arcmin:.4g}",
+        )
+        for channel in table
+    ]
+    head = ("channel", "centre [GHz]", "beam [arcmin]", "in base", "Stokes", "noise I [uK_CMB arcmin]", "noise Q, U")
+    return _table(head, rows)
+
+
+def instruments(root: Path) -> tuple[Instrument, Instrument]:
+    """Return the instrument of the table, and that of base."""
+    settings = config(root, "base")["parameters"]["instrument"]
+    table = InstrumentTableDataset(filepath=root / "conf/base/instruments/planck_like.ecsv").load()
+    beams = {"scale": settings["beam_scale"], "floor_arcmin": settings["fwhm_floor_arcmin"]}
+    return table, table.with_beams(**beams)
+
+
+def scales_table(root: Path) -> str:
+    """Return the needlet scales of base: what they hold and work with."""
+    _, instrument = instruments(root)
+    settings = NeedletILC(**config(root, "base")["parameters"]["pyilc"])
+    beams = np.stack([channel.beam_window(settings.lmax) for channel in instrument])
+    rows = [
+        (
+            str(scale.index),
+            f"{np.flatnonzero(scale.window)[0]} to {np.flatnonzero(scale.window)[-1]}",
+            str(scale.nside),
+            "all" if len(scale.channels) == len(instrument) else ", ".join(instrument.names[c] for c in scale.channels),
+            f"{np.degrees(scale.covariance_fwhm):.0f}",
+        )
+        for scale in ilc_scales(beams, settings)
+    ]
+    return _table(("scale", "multipoles", "nside", "channels", "FWHM of the region [degrees]"), rows)
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, dict) and value:
+        return {key: leaf for k, v in value.items() for key, leaf in _flat(v, f"{prefix}.{k}" if prefix else k).items()}
+    return {prefix: value}
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"

@@ -1,0 +1,96 @@
+"""Dataset of the spectra of one cosmology."""
+
+import os
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from kedro.io.core import AbstractDataset, get_filepath_str, get_protocol_and_path
+from kedro_datasets._typing import ImagePreview
+
+from cmbml.datasets.picture import curve_picture
+from cmbml.datasets.spectra_text import SpectraLayout, decode_text, encode_text
+from cmbml.datasets.storage import check_writable, open_filesystem, read_file, write_files
+from cmbml.science.spectra import PowerSpectra, TheorySpectra
+
+UNLENSED = "cmb_ps_unlensed.txt"
+LENSED = "cmb_ps_fid.txt"
+"""The name that published CMB-ML simulations give their lensed spectra."""
+
+
+class TheorySpectraDataset(AbstractDataset[TheorySpectra, TheorySpectra]):
+    """Unlensed and lensed spectra of one simulation, as text in CAMB's form, in a folder.
+
+    Parameters
+    ----------
+    filepath
+        Folder of one simulation.
+    read_only
+        Whether saving is refused, for raw inputs.
+    credentials, fs_args, metadata
+        As in Kedro's own datasets.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        read_only: bool = False,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._protocol, path = get_protocol_and_path(filepath)
+        self._folder = PurePosixPath(path)
+        self._fs = open_filesystem(self._protocol, credentials, fs_args)
+        self._read_only = read_only
+        self.metadata = metadata
+
+    def load(self) -> TheorySpectra:
+        """Return both sets of spectra.
+
+        Raises
+        ------
+        DatasetError
+            If a file is missing or damaged, or one is not what its name says.
+        """
+        return TheorySpectra(self._one(UNLENSED, lensed=False), self._one(LENSED, lensed=True))
+
+    def save(self, data: TheorySpectra) -> None:
+        """Write both sets of spectra.
+
+        Raises
+        ------
+        DatasetError
+            If the dataset is read-only, or values are not finite.
+        """
+        check_writable(str(self._folder), read_only=self._read_only)
+        layout = SpectraLayout(None, None, None, None)
+        sets = {UNLENSED: data.unlensed, LENSED: data.lensed}
+        write_files(
+            self._fs,
+            [(self._file(name), partial(encode_text, spectra, layout)) for name, spectra in sets.items()],
+        )
+
+    def preview(self) -> ImagePreview:
+        """Return a plot of the lensed spectra, as Kedro-Viz shows it."""
+        lensed = self._one(LENSED, lensed=True)
+        ell = np.arange(lensed.lmax + 1)
+        curves = {name: (ell, lensed.dl(name)) for name in lensed.values}
+        return ImagePreview(
+            curve_picture(curves, xlabel="multipole l", ylabel=f"|D_l| [{lensed.unit or 'no unit'}]")
+        )
+
+    def _one(self, name: str, *, lensed: bool) -> PowerSpectra:
+        layout = SpectraLayout(None, None, lensed, None)
+        return read_file(self._fs, self._file(name), partial(decode_text, layout=layout))
+
+    def _file(self, name: str) -> str:
+        return get_filepath_str(self._folder / name, self._protocol)
+
+    def _exists(self) -> bool:
+        return all(self._fs.isfile(self._file(name)) for name in (UNLENSED, LENSED))
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._folder, "protocol": self._protocol, "read_only": self._read_only}

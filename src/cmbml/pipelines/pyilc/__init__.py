@@ -1,0 +1,5 @@
+"""Needlet internal linear combination."""
+
+from cmbml.pipelines.pyilc.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,59 @@
+"""Nodes of the needlet ILC."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cmbml.partitions import Loader, Partition, lift
+from cmbml.pipelines.pyilc.ilc import needlet_ilc
+from cmbml.pipelines.pyilc.settings import NeedletILC
+from cmbml.science.instrument import Instrument, Observations
+from cmbml.science.skymap import SkyMap
+from cmbml.science.units import MAP_UNIT
+
+VERSION = 1
+"""Raised when the cleaned maps change for equal settings."""
+
+
+def clean(
+    observations: Mapping[str, Loader], instrument: Instrument, pyilc: NeedletILC
+) -> dict[str, Partition]:
+    """Clean every simulation of a split.
+
+    Parameters
+    ----------
+    observations
+        {simulation: loader of its `Observations`}.
+    instrument
+        The channels that were simulated.
+    pyilc
+        Settings of the ILC.
+
+    Returns
+    -------
+    dict
+        {simulation: lazy `SkyMap`}, intensity at the common target beam, uK_CMB.
+    """
+    return lift(
+        clean_simulation,
+        version=VERSION,
+        partitioned={"observations": observations},
+        shared={"instrument": instrument},
+        parameters={"settings": pyilc},
+    )
+
+
+def clean_simulation(observations: Observations, instrument: Instrument, settings: NeedletILC) -> SkyMap:
+    """Clean one simulation.
+
+    Raises
+    ------
+    ValueError
+        If a channel is missing, or its unit cannot become uK_CMB.
+    """
+    used = instrument.select(
+        tuple(instrument.names[number] for number in settings.channel_numbers(instrument.names))
+    )
+    beams = np.stack([channel.beam_window(settings.lmax) for channel in used])  # (n_channels, lmax + 1)
+    result = needlet_ilc(observations.intensity(used), beams, settings=settings)
+    return SkyMap(result.cleaned, MAP_UNIT)

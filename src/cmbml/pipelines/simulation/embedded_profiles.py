@@ -1,0 +1,261 @@
+"""The numbers behind the embedded sky: tables over Galactic latitude, spectra, correlations.
+
+They were found by drawing skies and comparing them with what is measured on the
+real one, see `embedded_targets`. Names and symbols are those of `ComponentModel`
+and `PolarisationModel`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbml.pipelines.simulation.embedded_fields import Spectrum, Wall
+
+Array = NDArray[Any]
+
+COMPONENTS = ("dust", "synchrotron", "free_free", "ame")
+
+DUST_GHZ = 353.0
+"""Frequency of the dust templates, I and Q, U."""
+
+LOW_GHZ = 30.0
+"""Frequency of the synchrotron (I and Q, U), free-free and AME templates."""
+
+NODES = (0, 1, 2, 3.5, 5.5, 8, 11, 15.5, 21, 28, 37, 48, 60, 72, 90)
+"""|b| in degrees at which the tables below are given."""
+
+
+@dataclass(frozen=True)
+class ComponentModel:
+    """How the brightness of one component is drawn.
+
+    I(l, b) = m (exp(s g) - c)_+ / (1 - c) with ln m = log_median + longitude cos l,
+    s = spread, c = offset, all functions of |b| given at `NODES`, and g a field
+    of mean 0 and variance 1. A negative offset puts a floor under faint places,
+    a positive one lets them fade out, as where a component separation found none.
+
+    Parameters
+    ----------
+    log_median
+        ln of the median brightness in uK_RJ.
+    longitude
+        Half the log ratio of the directions to the centre and away from it.
+    spread, offset
+        Width and zero level of the scatter.
+    spectrum
+        Of the Gaussian part of g.
+    grain
+        Amplitude within g of a rough part that no other component shares, as
+        the noise in the published maps; empty for none.
+    """
+
+    log_median: tuple[float, ...]
+    longitude: tuple[float, ...]
+    spread: tuple[float, ...]
+    offset: tuple[float, ...]
+    spectrum: Spectrum
+    grain: tuple[float, ...] = ()
+
+
+MODELS = {
+    "dust": ComponentModel(
+        log_median=(7.72, 7.41, 6.98, 6.55, 6.08, 5.70, 5.26, 4.80, 4.38, 4.00, 3.70, 3.25, 2.68, 2.38, 2.20),
+        longitude=(1.20, 0.80, 0.40, 0.20, 0.10, 0.05, 0.00, 0.05, 0.15, 0.15, 0.05, 0.00, 0.00, 0.00, 0.00),
+        spread=(0.45, 0.45, 0.44, 0.50, 0.53, 0.59, 0.69, 0.84, 0.85, 0.83, 0.75, 0.75, 0.62, 0.53, 0.48),
+        offset=(
+            0.05,
+            0.05,
+            0.05,
+            0.0,
+            -0.05,
+            -0.05,
+            -0.15,
+            -0.32,
+            -0.38,
+            -0.32,
+            -0.15,
+            0.05,
+            -0.05,
+            -0.25,
+            -0.25,
+        ),
+        spectrum=Spectrum(slope=-2.45, knee=0.7),
+    ),
+    "synchrotron": ComponentModel(
+        log_median=(5.50, 5.36, 5.18, 4.96, 4.68, 4.40, 4.17, 4.00, 3.85, 3.68, 3.54, 3.43, 3.33, 3.31, 3.28),
+        longitude=(1.20, 1.10, 0.88, 0.68, 0.48, 0.36, 0.30, 0.28, 0.28, 0.30, 0.25, 0.14, 0.10, 0.05, 0.00),
+        spread=(0.56, 0.54, 0.52, 0.50, 0.50, 0.50, 0.52, 0.48, 0.48, 0.49, 0.45, 0.39, 0.36, 0.34, 0.30),
+        offset=(0.15, 0.15, 0.15, 0.15, 0.15, 0.1, 0.05, 0.08, 0.06, -0.02, -0.1, -0.15, -0.15, -0.15, -0.1),
+        spectrum=Spectrum(slope=-3.0),
+    ),
+    "free_free": ComponentModel(
+        log_median=(7.50, 7.10, 6.40, 5.75, 5.18, 4.75, 4.35, 3.85, 3.35, 2.75, 2.15, 1.40, 0.55, 0.40, 0.35),
+        longitude=(1.80, 1.35, 0.86, 0.52, 0.42, 0.30, 0.15, 0.10, 0.15, 0.25, 0.25, 0.10, 0.10, 0.00, 0.00),
+        spread=(1.05, 1.05, 1.00, 0.90, 0.75, 0.70, 0.80, 1.00, 1.00, 0.95, 1.20, 1.35, 1.45, 1.50, 1.45),
+        offset=(0.05, 0.05, 0.05, 0.08, 0.22, 0.28, 0.22, 0.17, 0.24, 0.33, 0.30, 0.37, 0.42, 0.42, 0.42),
+        spectrum=Spectrum(slope=-2.5, knee=0.7),
+        grain=(0.3, 0.3, 0.33, 0.38, 0.42, 0.46, 0.5, 0.58, 0.65, 0.75, 0.84, 0.88, 0.88, 0.88, 0.88),
+    ),
+    "ame": ComponentModel(
+        log_median=(6.85, 6.61, 6.20, 5.80, 5.32, 4.92, 4.52, 4.12, 3.76, 3.40, 3.08, 2.72, 2.24, 2.04, 1.90),
+        longitude=(1.50, 1.20, 0.92, 0.72, 0.48, 0.28, 0.15, 0.20, 0.30, 0.38, 0.38, 0.32, 0.20, 0.10, 0.00),
+        spread=(0.56, 0.55, 0.54, 0.55, 0.55, 0.59, 0.68, 0.74, 0.73, 0.73, 0.71, 0.65, 0.62, 0.61, 0.60),
+        offset=(0.05, 0.05, 0.05, 0.07, 0.12, 0.12, 0.06, -0.03, -0.03, 0.02, 0.13, 0.29, 0.29, 0.23, 0.16),
+        spectrum=Spectrum(slope=-2.6, knee=0.5),
+        grain=(0.2, 0.2, 0.2, 0.25, 0.3, 0.3, 0.33, 0.38, 0.4, 0.45, 0.5, 0.55, 0.6, 0.6, 0.6),
+    ),
+}
+
+GRAIN_SPECTRUM = Spectrum(slope=-3.0, knee=60.0)
+"""White at large scales; its variance stays finite at any resolution."""
+
+COHERENCE = np.array(
+    [
+        [1.00, 0.60, 0.73, 0.91],
+        [0.60, 1.00, 0.27, 0.76],
+        [0.73, 0.27, 1.00, 0.63],
+        [0.91, 0.76, 0.63, 1.00],
+    ]
+)
+"""Correlation per multipole of the Gaussian parts, in the order of `COMPONENTS`."""
+
+WALLS = (
+    (0.8, Wall(Spectrum(slope=-4.0, knee=8.0, cut=30.0), level=0.7, inside=0.6, outside=0.12)),
+    (0.6, Wall(Spectrum(slope=-3.5, knee=15.0, cut=80.0), level=0.0, inside=0.25, outside=0.25)),
+)
+"""Shells of 10 degrees and filaments of 2 degrees, and their amplitudes (squares sum to 1)."""
+
+WALL_SHARE = {"dust": 0.36, "free_free": 0.15, "ame": 0.28}
+"""Amplitude of the walls within the field of unit variance; the Gaussian part has the rest."""
+
+LOOPS, LOOP_SHARE = 6, 1.2
+"""Loops in the synchrotron field: how many, and the brightness of a bright rim in units of its spread."""
+
+SMOOTHNESS = 0.03
+"""Brightness, in units of (1 - c) m, over which (x)_+ is rounded; free-free fades to about exp(-c/0.03)."""
+
+
+@dataclass(frozen=True)
+class PolarisationModel:
+    """How the polarisation of one component is drawn.
+
+    (Q, U) = J [(plane, 0) + spread (q, u)], limited to P <= limit x I. J is the
+    brightness without its small scales; (q, u) is the pattern of a uniform
+    field plus a random field of E and B modes. `plane` and `spread` are given
+    at `NODES`.
+
+    Parameters
+    ----------
+    plane
+        Polarisation fraction by a magnetic field along the Galactic plane.
+    spread
+        Standard deviation of the random part, per Stokes parameter.
+    uniform
+        Strength of the pattern of a uniform field, in units of `spread`.
+    spectrum
+        Of E and B.
+    bb_to_ee
+        Ratio of their powers.
+    with_intensity
+        Correlation of E with the Gaussian part of the intensity.
+    smoothing_ell
+        Multipole at which J loses the structure of I.
+    limit
+        Largest polarisation fraction.
+    """
+
+    plane: tuple[float, ...]
+    spread: tuple[float, ...]
+    uniform: float
+    spectrum: Spectrum
+    bb_to_ee: float
+    with_intensity: float
+    smoothing_ell: float
+    limit: float
+
+
+POLARISATION = {
+    "dust": PolarisationModel(
+        plane=(
+            0.018,
+            0.022,
+            0.028,
+            0.032,
+            0.035,
+            0.037,
+            0.037,
+            0.035,
+            0.034,
+            0.033,
+            0.028,
+            0.02,
+            0.01,
+            0.005,
+            0,
+        ),
+        spread=(
+            0.014,
+            0.015,
+            0.018,
+            0.022,
+            0.029,
+            0.033,
+            0.038,
+            0.043,
+            0.052,
+            0.06,
+            0.067,
+            0.072,
+            0.085,
+            0.095,
+            0.095,
+        ),
+        uniform=0.9,
+        spectrum=Spectrum(slope=-2.5, knee=2.0, lmin=2),
+        bb_to_ee=0.43,
+        with_intensity=0.2,
+        smoothing_ell=10.0,
+        limit=0.5,
+    ),
+    "synchrotron": PolarisationModel(
+        plane=(0.11, 0.125, 0.13, 0.14, 0.135, 0.125, 0.11, 0.09, 0.075, 0.065, 0.055, 0.035, 0.01, 0, 0),
+        spread=(
+            0.06,
+            0.065,
+            0.075,
+            0.085,
+            0.1,
+            0.11,
+            0.12,
+            0.135,
+            0.14,
+            0.15,
+            0.16,
+            0.165,
+            0.17,
+            0.175,
+            0.175,
+        ),
+        uniform=1.1,
+        spectrum=Spectrum(slope=-2.55, knee=1.0, lmin=2),
+        bb_to_ee=0.30,
+        with_intensity=0.1,
+        smoothing_ell=10.0,
+        limit=0.7,
+    ),
+}
+
+TEMPERATURE_PROFILE = (19, 18.9, 18.6, 18.3, 18.4, 18.7, 19.1, 19.6, 20.2, 20.8, 21.4, 22.2, 22.8, 23.1, 23.2)
+"""Median dust temperature at `NODES` in K: the plane is colder than the diffuse gas."""
+
+TEMPERATURE_SCATTER = 1.6
+"""Standard deviation about `TEMPERATURE_PROFILE` in K."""
+
+SPECTRAL_SPECTRA = {
+    "dust_index": Spectrum(slope=-2.2),
+    "dust_temperature": Spectrum(slope=-2.3),
+    "synchrotron_index": Spectrum(slope=-3.5, knee=6.0),
+}
+"""Power spectra of the maps of the spectral parameters."""

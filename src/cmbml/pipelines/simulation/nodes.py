@@ -1,0 +1,145 @@
+"""Nodes of the simulation: each lifts a function of one simulation to a split."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from cmbml.partitions import Loader, Partition, lift
+from cmbml.pipelines.simulation import one_sky
+from cmbml.pipelines.simulation.foregrounds import fixed_foregrounds
+from cmbml.pipelines.simulation.settings import (
+    CMBSettings,
+    CosmologySettings,
+    ForegroundSettings,
+    InstrumentSettings,
+    Maps,
+    MaskSettings,
+    NoiseSettings,
+    Simulations,
+    Target,
+)
+from cmbml.science.instrument import Instrument, channel_names
+from cmbml.science.masks import galactic_mask
+from cmbml.science.skymap import SkyMap
+
+SPLITS = ("train", "valid", "test")
+Lazy = dict[str, Partition]
+Loaders = Mapping[str, Loader]
+
+# Raised when the results of a function change for equal settings, one for each function of `one_sky`.
+SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 1, 1, 1, 1, 1, 1, 1
+
+
+def make_instrument(instrument_table: Instrument, instrument: InstrumentSettings) -> Instrument:
+    """Return the channels to simulate, with their beams.
+
+    Raises
+    ------
+    ValueError
+        If a channel is not in the instrument table.
+    """
+    names = channel_names(instrument.channels, instrument_table.names)
+    chosen = instrument_table.select(names).with_stokes(instrument.stokes)
+    return chosen.with_beams(scale=instrument.beam_scale, floor_arcmin=instrument.fwhm_floor_arcmin)
+
+
+def make_mask(mask: MaskSettings) -> SkyMap:
+    """Return the mask of the comparison: 1 where the sky is kept, 0 elsewhere."""
+    return SkyMap(galactic_mask(mask.nside, mask.latitude_deg)[None], "")
+
+
+def assign_seeds(simulations: Simulations) -> tuple[Lazy, Lazy, Lazy]:
+    """Return {simulation: lazy seeds} of the train, valid and test split."""
+    train, valid, test = (_seeds(split, getattr(simulations, split), simulations.seed) for split in SPLITS)
+    return train, valid, test
+
+
+def _seeds(split: str, n: int, seed: int) -> Lazy:
+    names = {f"sim{number:04d}": f"sim{number:04d}" for number in range(n)}
+    return lift(
+        one_sky.seeds,
+        version=SEEDS,
+        partitioned={"simulation": names},
+        parameters={"split": split, "seed": seed},
+    )
+
+
+def draw_cosmology(seeds: Loaders, cosmology: CosmologySettings) -> Lazy:
+    """Return {simulation: lazy cosmological parameters}."""
+    return lift(
+        one_sky.cosmology, version=COSMOLOGY, partitioned={"seeds": seeds}, parameters={"settings": cosmology}
+    )
+
+
+def draw_foregrounds(seeds: Loaders, foregrounds: ForegroundSettings) -> Lazy:
+    """Return {simulation: lazy foreground parameters}; only what makes simulations differ counts."""
+    variation = foregrounds.variation if foregrounds.vary else None
+    return lift(
+        one_sky.foregrounds,
+        version=FOREGROUNDS,
+        partitioned={"seeds": seeds},
+        parameters={"variation": variation},
+    )
+
+
+def compute_theory(cosmology: Loaders, cmb: CMBSettings) -> Lazy:
+    """Return {simulation: lazy `TheorySpectra`}."""
+    return lift(
+        one_sky.theory, version=THEORY, partitioned={"cosmology": cosmology}, parameters={"settings": cmb}
+    )
+
+
+def make_cmb(theory: Loaders, seeds: Loaders, instrument: Instrument, cmb: CMBSettings) -> Lazy:
+    """Return {simulation: lazy coefficients of the lensed CMB}, without beam."""
+    return lift(
+        one_sky.cmb,
+        version=CMB,
+        partitioned={"theory": theory, "seeds": seeds},
+        parameters={"lmax": cmb.lmax, "polarised": instrument.is_polarised},
+    )
+
+
+def make_truth(cmb_alm: Loaders, target: Target) -> Lazy:
+    """Return {simulation: lazy `SkyMap` of the CMB at the common target beam}."""
+    return lift(one_sky.truth, version=TRUTH, partitioned={"cmb_alm": cmb_alm}, parameters={"target": target})
+
+
+def prepare_foregrounds(
+    foregrounds: ForegroundSettings, instrument: Instrument, maps: Maps
+) -> dict[str, NDArray[Any]]:
+    """Compute once what all simulations share of the foregrounds."""
+    return fixed_foregrounds(foregrounds, instrument, maps)
+
+
+def observe(
+    cmb_alm: Loaders,
+    parameters: Loaders,
+    seeds: Loaders,
+    *,
+    foreground_alm: Mapping[str, NDArray[Any]],
+    instrument: Instrument,
+    foregrounds: ForegroundSettings,
+    maps: Maps,
+    noise: NoiseSettings,
+) -> Lazy:
+    """Return {simulation: lazy `Observations`}: beam * (CMB + foregrounds) + noise.
+
+    Parameters
+    ----------
+    cmb_alm, parameters, seeds
+        By simulation: coefficients of the CMB, foreground parameters, seeds.
+    foreground_alm
+        What `prepare_foregrounds` computed.
+    instrument
+        The channels.
+    foregrounds, maps, noise
+        The settings.
+    """
+    return lift(
+        one_sky.observations,
+        version=OBSERVATIONS,
+        partitioned={"cmb_alm": cmb_alm, "parameters": parameters, "seeds": seeds},
+        shared={"shared": foreground_alm, "instrument": instrument},
+        parameters={"settings": foregrounds, "maps": maps, "noise": noise},
+    )

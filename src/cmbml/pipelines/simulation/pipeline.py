@@ -1,0 +1,59 @@
+"""From seed and configuration to observations, for every split."""
+
+from kedro.pipeline import Node, Pipeline
+
+from cmbml.pipelines.simulation.nodes import (
+    SPLITS,
+    assign_seeds,
+    compute_theory,
+    draw_cosmology,
+    draw_foregrounds,
+    make_cmb,
+    make_instrument,
+    make_mask,
+    make_truth,
+    observe,
+    prepare_foregrounds,
+)
+
+
+def create_pipeline() -> Pipeline:
+    """Return the pipeline."""
+    return Pipeline(
+        [
+            Node(make_instrument, ["instrument_table", "params:instrument"], "instrument", name="make_instrument"),
+            Node(make_mask, "params:mask", "mask", name="make_mask"),
+            Node(assign_seeds, "params:simulations", [f"{split}_seeds" for split in SPLITS], name="assign_seeds"),
+            Node(
+                prepare_foregrounds,
+                ["params:foregrounds", "instrument", "params:maps"],
+                "foreground_alm",
+                name="prepare_foregrounds",
+            ),
+            *(node for split in SPLITS for node in _split_nodes(split)),
+        ]
+    )
+
+
+def _split_nodes(split: str) -> list[Node]:
+    """Return the nodes of one split."""
+    seeds, cosmology, theory = f"{split}_seeds", f"{split}_cosmology", f"{split}_theory"
+    foregrounds, cmb_alm = f"{split}_foregrounds", f"{split}_cmb_alm"
+    observed = {
+        "cmb_alm": cmb_alm,
+        "parameters": foregrounds,
+        "seeds": seeds,
+        "foreground_alm": "foreground_alm",
+        "instrument": "instrument",
+        "foregrounds": "params:foregrounds",
+        "maps": "params:maps",
+        "noise": "params:noise",
+    }
+    return [
+        Node(draw_cosmology, [seeds, "params:cosmology"], cosmology, name=f"draw_cosmology_{split}"),
+        Node(draw_foregrounds, [seeds, "params:foregrounds"], foregrounds, name=f"draw_foregrounds_{split}"),
+        Node(compute_theory, [cosmology, "params:cmb"], theory, name=f"compute_theory_{split}"),
+        Node(make_cmb, [theory, seeds, "instrument", "params:cmb"], cmb_alm, name=f"make_cmb_{split}"),
+        Node(make_truth, [cmb_alm, "params:target"], f"{split}_cmb", name=f"make_truth_{split}"),
+        Node(observe, observed, f"{split}_observations", name=f"observe_{split}"),
+    ]

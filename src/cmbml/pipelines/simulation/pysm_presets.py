@@ -1,0 +1,140 @@
+"""Presets of PySM 3, built from templates on this computer and never from the network."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pysm3
+from astropy.utils import data as astropy_data
+from pysm3.sky import PRESET_MODELS, create_components_from_config
+from pysm3.utils.data import RemoteData
+
+Model = Any
+"""An emission model of PySM 3; the library has no types."""
+
+_TEMPLATE_ENDINGS = (".fits", ".fits.gz", ".txt", ".h5", ".dat")
+
+_NOT_REPEATABLE = "it draws from numpy's global random state, so that no sky could be made again"
+_IS_CMB = "it is a CMB map, and every simulation has its own"
+_UNUSABLE = {
+    "CMBLensed": _IS_CMB,
+    "CMBMap": _IS_CMB,
+    "WebSkyCMB": _IS_CMB,
+    "COLines": "it emits in lines only, which the delta bandpass of a channel never meets",
+    "DecorrelatedModifiedBlackBody": _NOT_REPEATABLE,
+    "ModifiedBlackBodyRealization": _NOT_REPEATABLE,
+    "PowerLawRealization": _NOT_REPEATABLE,
+}
+"""PySM classes that cannot take part, and why."""
+
+
+def pysm_components(presets: Sequence[str], nside: int) -> dict[str, Model]:
+    """Build the models of PySM 3 presets from templates on this computer.
+
+    Parameters
+    ----------
+    presets
+        Preset strings such as "d1".
+    nside
+        Resolution of the emission; PySM degrades its templates to it.
+
+    Returns
+    -------
+    dict
+        By preset string.
+
+    Raises
+    ------
+    ValueError
+        If PySM has no such preset, or it cannot take part (see the message).
+    FileNotFoundError
+        If a template is neither in the folder PYSM_LOCAL_DATA nor in astropy's
+        download cache.
+    """
+    for preset in presets:
+        _check_preset(preset)
+    missing = [
+        name for preset in presets for name in _templates(PRESET_MODELS[preset], nside) if not _is_here(name)
+    ]
+    if missing:
+        raise FileNotFoundError(_where_to_get(", ".join(presets), list(dict.fromkeys(missing))))
+    models = {}
+    for preset in presets:
+        with offline(preset):
+            models[preset] = create_components_from_config({preset: PRESET_MODELS[preset]}, nside=nside)[0]
+    return models
+
+
+def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the single-class configurations a preset is made of."""
+    return [config] if "class" in config else list(config.values())
+
+
+def _check_preset(preset: str) -> None:
+    """Raise if PySM has no such preset or it cannot take part."""
+    if preset not in PRESET_MODELS:
+        close = difflib.get_close_matches(preset, PRESET_MODELS, n=4, cutoff=0.3)
+        raise ValueError(
+            f"preset {preset!r}: PySM {pysm3.__version__} has none; close to it are {', '.join(close)}"
+        )
+    for part in _parts(PRESET_MODELS[preset]):
+        if part["class"] in _UNUSABLE:
+            raise ValueError(f"preset {preset}: {_UNUSABLE[part['class']]}; leave it out")
+
+
+def _templates(config: Mapping[str, Any], nside: int) -> Iterator[str]:
+    """Yield the names of the files that a preset's configuration lists, filled in as PySM does it.
+
+    A few classes build names of their own; for those `offline` is the net.
+    """
+    for part in _parts(config):
+        available = part.get("available_nside") or [nside]
+        nearest = min(available, key=lambda there: abs(there - nside))
+        for value in part.values():
+            if isinstance(value, str) and value.endswith(_TEMPLATE_ENDINGS):
+                layers = range(1, part.get("num_layers", 1) + 1)
+                yield from dict.fromkeys(value.format(nside=nearest, layer=layer) for layer in layers)
+
+
+def _is_here(name: str) -> bool:
+    """Return whether PySM will find a template without the network."""
+    remote = RemoteData()
+    folders = [Path(), *map(Path, remote.data_folders)]
+    if any((folder / name).exists() for folder in folders):
+        return True
+    return bool(astropy_data.is_url_in_cache(remote.data_url + name))
+
+
+def _where_to_get(preset: str, names: Sequence[str]) -> str:
+    remote = RemoteData()
+    return (
+        f"foregrounds {preset}: templates not on this computer: {', '.join(names)}. Put them, with their "
+        f"sub-folders, into a folder named by the environment variable PYSM_LOCAL_DATA (they are at "
+        f"{remote.data_url}), or run with the embedded sky, foregrounds.source=embedded"
+    )
+
+
+@contextmanager
+def offline(name: str) -> Iterator[None]:
+    """Let PySM read what is on this computer, and raise instead of downloading.
+
+    Parameters
+    ----------
+    name
+        Preset or model, for the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        If PySM asks for a file that would have to be downloaded.
+    """
+    try:
+        with astropy_data.conf.set_temp("allow_internet", False):
+            yield
+    except URLError as error:
+        wanted = re.findall(re.escape(RemoteData().data_url) + r"([^\s'\"]+)", str(error.reason))
+        raise FileNotFoundError(_where_to_get(name, wanted[:1] or [str(error.reason)])) from error

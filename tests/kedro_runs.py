@@ -1,0 +1,46 @@
+"""Run Kedro commands of this project as a user would, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "400"}
+
+
+def arguments(*options: str, data: Path, env: str = "test", **params: object) -> list[str]:
+    values = ",".join(f"{key}={value}" for key, value in {"data": data, **params}.items())
+    return [sys.executable, "-m", "kedro", "run", "--env", env, "--params", values, *options]
+
+
+def start(*options: str, data: Path, env: str = "test", **params: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments(*options, data=data, env=env, **params),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(*options: str, data: Path, env: str = "test", **params: object) -> str:
+    """Run to the end and return what was printed, line breaks of the console undone."""
+    process = start(*options, data=data, env=env, **params)
+    output, _ = process.communicate(timeout=300)
+    text = " ".join(output.split())
+    if process.returncode != 0:
+        raise RuntimeError(text)
+    return text
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Content of every file below a folder, by relative path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

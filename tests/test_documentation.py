@@ -1,0 +1,346 @@
+"""What the documentation says is so: commands, links, examples, the recipe for a method."""
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import healpy as hp
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from kedro.io import DataCatalog, DatasetError
+
+import cmbml.datasets
+from cmbml.datasets import ObservationsDataset, ParallelPartitionedDataset
+from cmbml.pipelines import NOT_METHODS, method_names
+from kedro_runs import ROOT, run
+
+README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+NOTEBOOK = ROOT / "notebooks" / "first_look.ipynb"
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILE_BLOCK = re.compile(r"^`([\w./]+)`\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+INCLUDE = re.compile(r"^```\{include\} (\S+)", re.MULTILINE)
+
+METHOD = "inverse_noise"
+"""The method of the recipe."""
+
+NINE_CHANNELS = (30, 44, 70, 100, 143, 217, 353, 545, 857)
+
+
+def page_name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text()) if found == language]
+
+
+def commands(page: Path, program: str) -> list[list[str]]:
+    """Words of every call of a program in the shell examples of a page, and in its running text."""
+    text = "\n".join(blocks(page, "bash")) + "\n" + "\n".join(re.findall(r"`([^`\n]+)`", page.read_text()))
+    lines = [line.split("  #")[0] for line in text.splitlines() if f"{program} " in line]
+    calls = [shlex.split(line, comments=True) for line in lines]
+    return [words[words.index(program) + 1 :] for words in calls if program in words]
+
+
+def values_of(words: list[str], *options: str) -> list[str]:
+    """What stands for an option, as --option=value or --option value."""
+    pairs = [
+        word.split("=", 1) if "=" in word else [word, following]
+        for word, following in zip(words, [*words[1:], ""])
+    ]
+    return [value for option, value in pairs if option in options]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """The script that makes pages from the code."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def flat(value: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        key: leaf for k, v in value.items() for key, leaf in flat(v, f"{prefix}.{k}" if prefix else k).items()
+    }
+
+
+# ---- Commands and links ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_make_target_exists(page):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {words[0] for words in commands(page, "make")} <= targets
+
+
+def test_the_readme_shows_the_two_commands():
+    assert [["run"], ["test"]] == commands(README, "make")[:2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_kedro_command_names_pipelines_and_environments_that_exist(page):
+    pipelines = {path.parent.name for path in (ROOT / "src/cmbml/pipelines").glob("*/pipeline.py")} | {METHOD}
+    environments = {path.name for path in (ROOT / "conf").iterdir()} | {"cmb_ml"}  # the README's own example
+    for words in commands(page, "kedro"):
+        named = [name for value in values_of(words, "--pipeline", "--pipelines") for name in value.split(",")]
+        assert set(named) <= pipelines
+        assert {name for name in values_of(words, "--env") if "<" not in name} <= environments
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_parameter_on_a_command_line_exists(page, generate):
+    base = generate.config(ROOT, "base")
+    known = set(flat(dict(base["globals"])) | flat(dict(base["parameters"])))
+    for words in commands(page, "kedro"):
+        pairs = [pair for value in values_of(words, "--params") for pair in value.split(",")]
+        assert {pair.split("=")[0] for pair in pairs} <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_relative_link_leads_somewhere(page):
+    targets = LINK.findall(page.read_text()) + INCLUDE.findall(page.read_text())
+    made = {target for target in targets if target.startswith("generated/")}
+    written = set(targets) - made
+    assert [target for target in written if not (page.parent / target).exists()] == []
+    assert made <= {f"generated/{name}" for name in pages_made(page.parent)}
+
+
+def pages_made(docs: Path) -> set[str]:
+    script = (docs / "generate.py").read_text()
+    return {*re.findall(r'"(tables/\w+\.md)"', script), "first_look"}
+
+
+# ---- Datasets ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", cmbml.datasets.__all__)
+def test_every_dataset_has_a_section_with_an_example(name):
+    text = (ROOT / "docs" / "datasets.md").read_text()
+    _, _, section = text.partition(f"## {name}\n")
+    assert f"type: cmbml.datasets.{name}\n" in section.split("\n## ")[0]
+
+
+@pytest.mark.parametrize("text", blocks(ROOT / "docs" / "datasets.md", "yaml"))
+def test_every_example_of_a_catalog_entry_makes_a_dataset(text):
+    entries = yaml.safe_load(text)
+    catalog = DataCatalog.from_config(entries)
+    for name, entry in entries.items():
+        dataset = catalog[name.replace("{split}", "test")]
+        assert type(dataset).__name__ == entry["type"].rsplit(".", 1)[-1]
+
+
+# ---- Parameters and code ------------------------------------------------------------
+
+
+def test_every_parameter_of_base_is_on_the_page(generate):
+    tables = generate.parameter_tables(ROOT)
+    for group, values in generate.config(ROOT, "base")["parameters"].items():
+        _, _, section = tables.partition(f"### `{group}`\n")
+        rows = set(re.findall(r"^\| `([\w.]+)` \|", section.split("\n### ")[0], re.MULTILINE))
+        assert set(flat(values)) == rows
+
+
+def test_every_global_has_a_meaning(generate):
+    rows = [line.split("|") for line in generate.globals_table(ROOT).splitlines()[2:]]
+    assert {row[1].strip(" `") for row in rows} == set(generate.config(ROOT, "base")["globals"])
+    assert all(row[3].strip() for row in rows)
+
+
+def test_every_module_is_in_the_reference(generate):
+    shown = {module for room in generate.ROOMS for module in generate.modules_of(room, ROOT)}
+    source = ROOT / "src"
+    paths = (source / "cmbml").rglob("*.py")
+    every = {
+        ".".join(path.relative_to(source).with_suffix("").parts) for path in paths if path.stem != "__init__"
+    }
+    assert every <= shown
+
+
+def test_a_parameter_without_a_word_about_it_is_an_error(generate):
+    from pydantic import BaseModel
+
+    class Silent(BaseModel):
+        """Says nothing about its field."""
+
+        width: int
+
+    with pytest.raises(LookupError, match="says nothing about width"):
+        generate.field_docs(Silent)
+
+
+# ---- The notebook ---------------------------------------------------------------------
+
+
+def test_the_notebook_is_kept_without_outputs():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+def test_the_notebook_is_python():
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            ast.parse("".join(cell["source"]))
+
+
+# ---- An existing CMB-ML dataset ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    """A small dataset in the layout of CMB-ML: white noise on a common signal, nside 16."""
+    folder = tmp_path_factory.mktemp("CMB-ML_16_2")
+    rng = np.random.default_rng(11)
+    for simulation in ("sim0000", "sim0001"):
+        place = folder / "Simulation" / "Test" / simulation
+        place.mkdir(parents=True)
+        cmb = rng.normal(0, 100, 3072)
+        for channel in NINE_CHANNELS:
+            hp.write_map(
+                place / f"obs_{channel}_map.fits",
+                cmb + rng.normal(0, channel, 3072),
+                dtype=np.float32,
+                column_names=["I_STOKES"],
+                column_units="uK_CMB",
+                coord="G",
+            )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def example(published, tmp_path_factory) -> Path:
+    """A configuration with the environment that the README shows, pointed at the small dataset."""
+    conf = tmp_path_factory.mktemp("example") / "conf"
+    shutil.copytree(ROOT / "conf", conf)
+    (conf / "cmb_ml").mkdir()
+    texts = dict(zip(("catalog", "globals", "parameters"), blocks(README, "yaml"), strict=True))
+    small = {"/datasets/CMB-ML_512_1450": str(published), "[200, 715, 1025]": "[6, 16, 33]"}
+    for name, text in texts.items():
+        for old, new in small.items():
+            text = text.replace(old, new)  # noqa: PLW2901
+        (conf / "cmb_ml" / f"{name}.yml").write_text(text)
+    return conf
+
+
+def test_an_existing_dataset_is_read_as_it_is_and_not_written_to(published):
+    entry = yaml.safe_load(blocks(README, "yaml")[0])["test_observations"]
+    assert entry["type"] == "cmbml.datasets.ParallelPartitionedDataset"
+    assert entry["path"].startswith("/datasets/CMB-ML_512_1450/")
+    place = published / entry["path"].removeprefix("/datasets/CMB-ML_512_1450/")
+    leaf = {**entry["dataset"], "type": ObservationsDataset, "nside": 16}
+    dataset = ParallelPartitionedDataset(path=str(place), dataset=leaf, read_only=entry["read_only"])
+    observations = dataset.load()["sim0001"]()
+    assert tuple(observations.maps) == tuple(str(channel) for channel in NINE_CHANNELS)
+    assert set(observations.units.values()) == {"uK_CMB"}
+    with pytest.raises(DatasetError, match="read-only"):
+        dataset.save({})
+
+
+@pytest.mark.slow
+def test_an_existing_dataset_is_cleaned_with_the_environment_of_the_readme(example, published, tmp_path):
+    before = sorted(published.rglob("*"))
+    small = {"nside": 16, "lmax": 32, "target_fwhm_arcmin": 300}
+    run("--conf-source", str(example), "--pipelines", "pyilc", data=tmp_path, env="cmb_ml", **small)
+    cleaned = sorted(path.name for path in (tmp_path / "07_model_output/pyilc/test").glob("*.fits"))
+    assert cleaned == ["sim0000.fits", "sim0001.fits"]
+    assert sorted(published.rglob("*")) == before
+
+
+# ---- The recipe for a cleaning method -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_method(tmp_path_factory) -> Path:
+    """A copy of the project with the method that CONTRIBUTING.md shows."""
+    copy = tmp_path_factory.mktemp("recipe") / "project"
+    for name in ("src", "conf"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", ".telemetry", "tests/conftest.py"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    for name, text in FILE_BLOCK.findall(CONTRIBUTING.read_text()):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text(text)
+    return copy
+
+
+def python(project: Path, *words: str) -> str:
+    """Call Python in a copy of the project; return what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "DO_NOT_TRACK": "1", "COLUMNS": "400"}
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(done.stdout)
+    return done.stdout
+
+
+def test_the_recipe_is_one_folder_and_one_file_of_parameters():
+    files = [
+        name for name, _ in FILE_BLOCK.findall(CONTRIBUTING.read_text()) if not name.startswith("tests/")
+    ]
+    folder, parameters = f"src/cmbml/pipelines/{METHOD}/", f"conf/base/parameters_{METHOD}.yml"
+    assert parameters in files
+    assert all(name.startswith(folder) for name in files if name != parameters)
+    assert METHOD not in NOT_METHODS
+
+
+@pytest.mark.slow
+def test_the_method_of_the_recipe_is_found_by_name(with_method):
+    found = python(
+        with_method, "-c", "from cmbml.pipelines import method_names; print(*method_names())"
+    ).split()
+    assert set(found) == {*method_names(), METHOD}
+
+
+@pytest.mark.slow
+def test_the_method_of_the_recipe_keeps_the_rules_of_the_house(with_method):
+    folder = f"src/cmbml/pipelines/{METHOD}"
+    python(with_method, "-m", "ruff", "check", folder)
+    python(with_method, "-m", "ruff", "format", "--check", folder)
+
+
+@pytest.mark.slow
+def test_the_test_of_the_recipe_passes(with_method):
+    assert "1 passed" in python(with_method, "-m", "pytest", f"tests/pipelines/{METHOD}")
+
+
+@pytest.mark.slow
+def test_the_method_of_the_recipe_is_compared_with_the_others(with_method, tmp_path):
+    python(
+        with_method,
+        "-m",
+        "kedro",
+        "run",
+        "--env",
+        "test",
+        "--params",
+        f"data={tmp_path},train=1,valid=1,test=1",
+    )
+    table = pd.read_csv(tmp_path / "08_reporting" / "comparison.csv")
+    assert {METHOD, *method_names()} <= set(table["method"])
