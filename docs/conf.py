@@ -1,5 +1,6 @@
 """Configuration of the documentation; `make docs` builds it, warnings are errors."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+os.environ["KEDRO_LOGGING_CONFIG"] = str(HERE / "logging.yml")
 
 napoleon_google_docstring = False
 napoleon_use_rtype = False

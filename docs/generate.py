@@ -97,7 +97,7 @@ def globals_table(root: Path) -> str:
     for line in (root / "conf" / "base" / "globals.yml").read_text(encoding="utf-8").splitlines():
         match = _GLOBAL_LINE.match(line)
         if match:
-            rows.append((f"`{match[1]}`", f"`{match[2]}`", match[3] or ""))
+            rows.append((f"`{match[1]}`", f"`{match[2]}`", match[3] or "the same"))
     return _table(("name", "base", "meaning"), rows)
 
 
@@ -155,12 +155,20 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
         attributes = ModuleAnalyzer.for_module(cls.__module__).find_attr_docs()
         found = {
             **_parameter_section(cls.__dict__.get("__doc__") or ""),
-            **{name: " ".join(lines).strip() for (owner, name), lines in attributes.items() if owner == cls.__name__},
+            **{
+                name: " ".join(lines).strip()
+                for (owner, name), lines in attributes.items()
+                if owner == cls.__name__
+            },
         }
-        docs |= {name: text for name, text in found.items() if not (name in docs and text.startswith("As in"))}
+        docs |= {
+            name: text for name, text in found.items() if not (name in docs and text.startswith("As in"))
+        }
     missing = set(model.model_fields) - set(docs)
     if missing:
-        raise LookupError(f"{model.__module__}.{model.__name__} says nothing about {', '.join(sorted(missing))}")
+        raise LookupError(
+            f"{model.__module__}.{model.__name__} says nothing about {', '.join(sorted(missing))}"
+        )
     return docs
 
 
@@ -190,7 +198,11 @@ def environment_table(root: Path) -> str:
         if folder.name in ("base", "local") or not folder.is_dir():
             continue
         loader = config(root, folder.name)
-        own = {key for path in folder.rglob("*.yml") for key in _flat(yaml.safe_load(path.read_text(encoding="utf-8")))}
+        own = {
+            key
+            for path in folder.rglob("*.yml")
+            for key in _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+        }
         here = _flat(loader["parameters"]) | _flat(loader["globals"])
         rows += [
             (f"`{folder.name}`", f"`{key}`", f"`{base[key]}`", f"`{here[key]}`")
@@ -235,7 +247,15 @@ def instrument_table(root: Path) -> str:
         )
         for channel in table
     ]
-    head = ("channel", "centre [GHz]", "beam [arcmin]", "in base", "Stokes", "noise I [uK_CMB arcmin]", "noise Q, U")
+    head = (
+        "channel",
+        "centre [GHz]",
+        "beam [arcmin]",
+        "in base",
+        "Stokes",
+        "noise I [uK_CMB arcmin]",
+        "noise Q, U",
+    )
     return _table(head, rows)
 
 
@@ -257,7 +277,9 @@ def scales_table(root: Path) -> str:
             str(scale.index),
             f"{np.flatnonzero(scale.window)[0]} to {np.flatnonzero(scale.window)[-1]}",
             str(scale.nside),
-            "all" if len(scale.channels) == len(instrument) else ", ".join(instrument.names[c] for c in scale.channels),
+            "all"
+            if len(scale.channels) == len(instrument)
+            else ", ".join(instrument.names[c] for c in scale.channels),
             f"{np.degrees(scale.covariance_fwhm):.0f}",
         )
         for scale in ilc_scales(beams, settings)
@@ -267,10 +289,16 @@ def scales_table(root: Path) -> str:
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
     if isinstance(value, dict) and value:
-        return {key: leaf for k, v in value.items() for key, leaf in _flat(v, f"{prefix}.{k}" if prefix else k).items()}
+        return {
+            key: leaf
+            for k, v in value.items()
+            for key, leaf in _flat(v, f"{prefix}.{k}" if prefix else k).items()
+        }
     return {prefix: value}
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
+    return (
+        "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
+    )

@@ -10,7 +10,9 @@ LOGGER = logging.getLogger(__name__)
 
 def add_renderer(app):
     """Register the renderer; `html_math_renderer = "mathml"` chooses it."""
-    app.add_html_math_renderer("mathml", inline_renderers=(_visit_inline, None), block_renderers=(_visit_block, None))
+    app.add_html_math_renderer(
+        "mathml", inline_renderers=(_visit_inline, None), block_renderers=(_visit_block, None)
+    )
 
 
 def _visit_inline(translator, node):

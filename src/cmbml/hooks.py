@@ -73,9 +73,7 @@ def unknown_keys(parameters: dict[str, Any], known: set[str]) -> list[str]:
     return sentences
 
 
-def instrument_conflicts(
-    parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
-) -> list[str]:
+def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
     """Return a sentence for each choice of channels that the instrument table cannot serve."""
     table_is_used = "instrument_table" in pipeline.inputs()
     choice = _channels_of(parameters.get("instrument"))

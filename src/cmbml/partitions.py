@@ -29,7 +29,7 @@ class Loader(Protocol):
         """Load."""
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> Any:  # noqa: PLR0911 (one return per type)
     """Return `value` in JSON's types, so that equal values give equal text.
 
     Pydantic models and dataclasses become mappings, tuples become lists, arrays
@@ -172,7 +172,7 @@ def lift(
         if apart:
             raise ValueError(
                 f"{function.__name__}: inputs {first} and {other} do not hold the same simulations; "
-                f"only one of them has {', '.join(apart[:5])}{' ...' if len(apart) > 5 else ''}"  # noqa: PLR2004
+                f"only one of them has {', '.join(apart[:5])}{' ...' if len(apart) > 5 else ''}"
             )
     known = {
         key: value if isinstance(value, Loader) else Known(value, fingerprint_of(value))

@@ -183,7 +183,7 @@ def encode_alm(alm: NDArray[Any], *, unit: str, lmax: int | None) -> bytes:
         If the shape is not (1 | 3, alm_size), lmax is not that of the catalog, or
         values are not finite in single precision.
     """
-    if np.ndim(alm) != 2 or len(alm) not in (1, len(_FIELDS)):  # noqa: PLR2004
+    if np.ndim(alm) != 2 or len(alm) not in (1, len(_FIELDS)):
         raise ValueError(f"coefficients of one sky have shape (1 | 3, alm_size); got {np.shape(alm)}")
     with np.errstate(over="ignore"):  # found by the check
         values = np.asarray(alm, dtype=np.complex64)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -17,7 +18,7 @@ from cmbml.datasets.healpix_writing import encode_map
 from cmbml.datasets.picture import sky_picture
 from cmbml.datasets.storage import check_writable, open_filesystem, publish_files, read_file, stage_files
 from cmbml.science.instrument import Observations, channel_names
-from cmbml.science.skymap import SkyMap
+from cmbml.science.skymap import HeaderValue, SkyMap
 
 _UNFINISHED = ".unfinished"
 """File that lies in a folder while its maps get their final names."""
@@ -47,6 +48,8 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         "IQU" for all Stokes fields a channel has, or "I": then Q and U are not read.
     unit, nside, ordering, polcconv, nan
         As for `HealpixMapDataset`, for every channel.
+    header
+        Facts to write into every file, by FITS key: where the maps come from.
     read_only
         Whether saving is refused, for raw inputs.
     credentials, fs_args, metadata
@@ -70,6 +73,7 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         ordering: Literal["RING", "NESTED"] | None = None,
         polcconv: Literal["COSMO", "IAU"] | None = None,
         nan: Literal["error", "unseen"] = "error",
+        header: Mapping[str, HeaderValue] | None = None,
         read_only: bool = False,
         credentials: dict[str, Any] | None = None,
         fs_args: dict[str, Any] | None = None,
@@ -93,6 +97,7 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         self._channels = list(channels) if isinstance(channels, list | tuple) else channels
         self._stokes = stokes
         self._read_only = read_only
+        self._header = deepcopy(dict(header or {}))
 
     def load(self) -> Observations:
         """Return the maps of the chosen channels, in order of nominal frequency.
@@ -202,7 +207,7 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
     # ---- Checks ---------------------------------------------------------------
 
     def _encoder(self, data: Observations, name: str) -> Callable[[], bytes]:
-        return partial(_encode_channel, data, name, self._layout, self._stokes)
+        return partial(_encode_channel, data, name, self._layout, stokes=self._stokes, header=self._header)
 
     def _check_channels(self, data: Observations) -> None:
         """Refuse to save what this entry would then not read."""
@@ -253,7 +258,9 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         self._fs.invalidate_cache(self._file(""))
 
 
-def _encode_channel(data: Observations, name: str, layout: MapLayout, stokes: str) -> bytes:
+def _encode_channel(
+    data: Observations, name: str, layout: MapLayout, *, stokes: str, header: Mapping[str, HeaderValue]
+) -> bytes:
     """Return one channel as a FITS file."""
     values = data.maps[name]
     if stokes == "I" and len(values) > 1:
@@ -266,6 +273,6 @@ def _encode_channel(data: Observations, name: str, layout: MapLayout, stokes: st
             f"channel {name} has no unit; give it in Observations.units or as `unit:` in the catalog entry"
         )
     try:
-        return encode_map(SkyMap(values, unit), layout)
+        return encode_map(SkyMap(values, unit, header=header), layout)
     except ValueError as error:
         raise ValueError(f"channel {name}: {error}") from error

@@ -1,6 +1,7 @@
 """A partitioned dataset that computes and writes its partitions in parallel."""
 
 import hashlib
+import inspect
 import json
 import logging
 import re
@@ -231,8 +232,11 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         root = self._filesystem._strip_protocol(self._normalized_path).rstrip(self._sep)
         return str(self._sep.join([root, STATE_FOLDER, name]))
 
-    def _leaf(self, name: str) -> AbstractDataset[Any, Any]:
+    def _leaf(self, name: str, fingerprint: str = "") -> AbstractDataset[Any, Any]:
+        """Return the dataset of one partition; where it can, it writes whose file it is."""
         arguments = deepcopy(self._dataset_config)
+        if fingerprint and "header" in inspect.signature(self._dataset_type.__init__).parameters:
+            arguments["header"] = {"SIMUL": name, "FINGPRNT": fingerprint, **arguments.get("header", {})}
         arguments[self._filepath_arg] = self._join_protocol(self._partition_to_path(name))
         leaf: AbstractDataset[Any, Any] = self._dataset_type(**arguments)
         return leaf
@@ -292,8 +296,8 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         }
         why = "; ".join(list(changes)[:_LISTED]) or "their recipe is not recorded"
         return (
-            f"{self._path}: {len(stale + foreign)} partitions ({_some(stale + foreign)}) were made under another "
-            f"configuration: {why}. Nothing was changed. To recompute them, run again with "
+            f"{self._path}: {len(stale + foreign)} partitions ({_some(stale + foreign)}) were made under "
+            f"another configuration: {why}. Nothing was changed. To recompute them, run again with "
             "--params on_mismatch=recompute; to keep them, restore the old values or give this run another "
             "data folder with --params data=<folder>"
         )
@@ -351,8 +355,9 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         return dict(sorted(failures.items()))
 
     def _task(self, name: str, item: _Lazy) -> "_Task":
-        mark = self._state_path(f"{name}.{_hash(item.recipe)}.done")
-        return _Task(name, item, self._leaf(name), self._filesystem, mark, self._threads)
+        fingerprint = _hash(item.recipe)
+        mark = self._state_path(f"{name}.{fingerprint}.done")
+        return _Task(name, item, self._leaf(name, fingerprint), self._filesystem, mark, self._threads)
 
     def _run(self, tasks: dict[str, "_Task"]) -> Iterator[tuple[str, str | None]]:
         if self._n_jobs == 0:
@@ -451,8 +456,8 @@ def _recipe_of(name: str, item: _Lazy) -> dict[str, Any]:
     recipe = getattr(item, "recipe", None)
     if recipe is None or not callable(item):
         raise DatasetError(
-            f"partition {name}: a {type(item).__name__} has no recipe, so that it could not be told apart from "
-            "an older one; make partitions with cmbml.partitions.lift"
+            f"partition {name}: a {type(item).__name__} has no recipe, so that it could not be told "
+            "apart from an older one; make partitions with cmbml.partitions.lift"
         )
     plain: dict[str, Any] = json.loads(json.dumps(recipe))
     return plain

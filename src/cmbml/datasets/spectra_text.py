@@ -66,7 +66,7 @@ def spectra_unit(text: str) -> str:
         If it is not the square of a map's unit.
     """
     unit = map_unit(text)
-    if unit and parse_unit(unit).power != 2:  # noqa: PLR2004
+    if unit and parse_unit(unit).power != 2:
         raise ValueError(f"unit {text!r}: spectra have the square of a map's unit, such as uK_CMB2")
     return unit
 
@@ -135,7 +135,7 @@ def decode_array(file: BinaryIO, path: str, layout: SpectraLayout) -> PowerSpect
     values = np.atleast_2d(np.load(file, allow_pickle=False))
     names = settle("columns", in_file=None, in_catalog=layout.columns)
     names = names[1:] if names[:1] == ("L",) else names
-    if values.ndim != 2 or len(values) != len(names):  # noqa: PLR2004
+    if values.ndim != 2 or len(values) != len(names):
         raise ValueError(
             f"array of shape {values.shape} does not hold the spectra {', '.join(names)}, one per row"
         )

@@ -46,7 +46,7 @@ def galactic_mask(nside: int, latitude_deg: float) -> NDArray[np.float64]:
     ValueError
         If `latitude_deg` is negative, or 90 or more.
     """
-    if not 0 <= latitude_deg < 90:  # noqa: PLR2004
+    if not 0 <= latitude_deg < 90:
         raise ValueError(
             f"mask latitude {latitude_deg} deg: must be at least 0 and below 90, where nothing would be kept"
         )
@@ -93,7 +93,7 @@ def apodise(mask: Array, width_deg: float, *, taper: Taper = "C1") -> NDArray[np
     """
     if taper not in _TAPERS:
         raise ValueError(f"taper {taper!r}: must be one of {', '.join(_TAPERS)}")
-    if not 0 <= width_deg <= 180:  # noqa: PLR2004
+    if not 0 <= width_deg <= 180:
         raise ValueError(f"apodisation of {width_deg} deg: must lie between 0 and 180")
     tapered = check_mask(mask).astype(np.float64)  # a copy
     holes = tapered == 0

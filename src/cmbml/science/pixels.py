@@ -31,7 +31,7 @@ def npix_to_nside(npix: int) -> int:
     ValueError
         If no power of two `nside` has that many pixels.
     """
-    nside = int(round((npix / 12) ** 0.5))
+    nside: int = round((npix / 12) ** 0.5)
     if npix < 12 or 12 * nside**2 != npix or nside & (nside - 1):
         raise ValueError(f"a map of {npix} pixels is no full HEALPix sky (12 nside^2 pixels)")
     return nside

@@ -71,7 +71,7 @@ class SkyMap:
     header: Mapping[str, HeaderValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if np.ndim(self.values) != 2:  # noqa: PLR2004
+        if np.ndim(self.values) != 2:
             raise ValueError(
                 f"a sky map has shape (n_fields, npix), also with one field; got {np.shape(self.values)}"
             )

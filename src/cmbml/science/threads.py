@@ -35,7 +35,7 @@ def set_thread_count(threads: int) -> None:
     ValueError
         If `threads` is smaller than 1.
     """
-    global _threads
+    global _threads  # noqa: PLW0603 (the one number that is a process's own)
     if threads < 1:
         raise ValueError(f"threads: {threads} given, must be at least 1")
     _threads = threads
@@ -43,12 +43,12 @@ def set_thread_count(threads: int) -> None:
 
 
 def thread_count() -> int:
-    """Number of threads that a computation of this process may use."""
+    """Return the number of threads that a computation of this process may use."""
     return _threads
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Environment variables that cap the thread pools of a new process.
+    """Return environment variables that cap the thread pools of a new process.
 
     Parameters
     ----------
@@ -59,5 +59,5 @@ def thread_environment(threads: int) -> dict[str, str]:
 
 
 def available_cores() -> int:
-    """Number of cores this process may run on."""
+    """Return the number of cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -99,7 +99,7 @@ GEOMETRIC = ("faint", "median", "bright", "inner_to_outer", "c10", "ee", "bb")
 
 
 def typical(skies: Sequence[Measured]) -> Measured:
-    """Mean of each statistic over skies; the geometric one of those that are above 0 and scatter by factors."""
+    """Mean of each statistic over skies, the geometric one of those that scatter by factors."""
     means = {}
     for field in fields(Measured):
         values = np.array([getattr(sky, field.name) for sky in skies])

@@ -47,7 +47,8 @@ def test_correlations_and_errors_follow_from_the_published_covariance(name: str)
 def test_draws_have_the_mean_and_covariance_of_the_table(table: ParameterTable) -> None:
     n = 5000
     rng = np.random.default_rng(0)
-    draws = np.array([[draw_cosmology(table, rng)[name] for name in table.names] for _ in range(n)])
+    drawn = [draw_cosmology(table, rng) for _ in range(n)]
+    draws = np.array([[cosmology[name] for name in table.names] for cosmology in drawn])
     scaled = (draws - table.mean) / table.sigma
     # four standard errors: of the mean 1 / sqrt(n), of a covariance at most sqrt(2 / n)
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=4 / n**0.5)
@@ -58,7 +59,8 @@ def test_draws_have_the_mean_and_covariance_of_the_table(table: ParameterTable) 
 
 def test_a_draw_belongs_to_its_key() -> None:
     first, again, other = (
-        draw_cosmology(WMAP, generator_of(1, "test", simulation)) for simulation in ("sim0000", "sim0000", "sim0001")
+        draw_cosmology(WMAP, generator_of(1, "test", simulation))
+        for simulation in ("sim0000", "sim0000", "sim0001")
     )
     assert first == again
     assert all(first[name] != other[name] for name in WMAP.names)
@@ -168,4 +170,6 @@ def test_spectra_are_those_of_the_published_benchmark(shared_file: Callable[[str
     columns = {"TT": (theory.lensed, 1), "EE": (theory.lensed, 2), "PP": (theory.unlensed, 5)}
     for name, (spectra, column) in columns.items():
         # that run used accuracy 0 and lmax 1000: an error of 1e-3 is its own
-        np.testing.assert_allclose(spectra.dl(name)[2 : len(rows) + 2], rows[:, column], rtol=3e-3, err_msg=name)
+        np.testing.assert_allclose(
+            spectra.dl(name)[2 : len(rows) + 2], rows[:, column], rtol=3e-3, err_msg=name
+        )

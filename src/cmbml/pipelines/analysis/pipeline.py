@@ -48,7 +48,12 @@ def create_pipeline() -> Pipeline:
                 ["report_comparison", "report_metrics", "report_spectra"],
                 name="compare_methods",
             ),
-            Node(draw_skies, {"truth": "test_cmb", **shared, **cleaned}, "report_sky_figures", name="draw_skies"),
+            Node(
+                draw_skies,
+                {"truth": "test_cmb", **shared, **cleaned},
+                "report_sky_figures",
+                name="draw_skies",
+            ),
             Node(draw_spectra, "report_spectra", "report_spectra_figure", name="draw_spectra"),
         ]
     )

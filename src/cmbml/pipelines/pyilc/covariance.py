@@ -44,7 +44,7 @@ PIXELS_PER_SIGMA = 32
 """The larger pixels are at least this many times narrower than the Gaussian's sigma.
 
 Measured on a simulated nside-64 sky, the cleaned map then differs from that of
-`local_covariance` by 2e-5 to 4e-5 of its rms per scale, as it does without any
+`local_covariance` by 1e-5 to 4e-5 of its rms per scale, as it does without any
 larger pixels; with 16 by up to 9e-5, with 8 by up to 4e-4.
 """
 

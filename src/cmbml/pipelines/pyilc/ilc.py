@@ -17,7 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbml.pipelines.pyilc.covariance import REFINEMENTS, coarse_covariance, local_covariance
+from cmbml.pipelines.pyilc.covariance import (
+    REFINEMENTS,
+    coarse_covariance,
+    coarse_nside,
+    local_covariance,
+)
 from cmbml.pipelines.pyilc.needlets import Scale, cosine_needlets, plan_scales, taper_window
 from cmbml.pipelines.pyilc.settings import NeedletILC
 from cmbml.pipelines.pyilc.weights import (
@@ -123,7 +128,7 @@ def ilc_scales(beams: Array, settings: NeedletILC) -> tuple[Scale, ...]:
 
 def _analyse(maps: Array, lmax: int, settings: NeedletILC) -> Array:
     """Analyse maps, with refinements fit for the band limit."""
-    # Up to 2 nside one refinement leaves 1e-4 of the coefficients' rms or less. Near 3 nside
+    # Up to 2 nside one refinement leaves about 1e-4 of the coefficients' rms. Near 3 nside
     # refinements do not converge, so that their number has to be that of the published results.
     enough = settings.transforms == "fast" and lmax <= 2 * npix_to_nside(maps.shape[-1])
     return analyse(maps, lmax, iterations=1 if enough else REFINEMENTS)
@@ -153,8 +158,10 @@ def _coefficients(alm: Array, scale: Scale, windows: Array) -> Array:
 
 def _scale_weights(coefficients: Array, scale: Scale, mixing: Array, settings: NeedletILC) -> Array:
     """Weights of the scale's channels, shape (n_used, 12 nside_j^2)."""
+    # A Gaussian too narrow for larger pixels leaves nothing to gain: then fast is what the reference does.
+    narrow = coarse_nside(scale.covariance_fwhm, scale.nside) == scale.nside
     try:
-        if settings.transforms == "reference":
+        if settings.transforms == "reference" or narrow:
             return general_weights(local_covariance(coefficients, scale.covariance_fwhm), mixing)
         weights = positive_weights(coarse_covariance(coefficients, scale.covariance_fwhm), mixing)
     except SingularCovarianceError as error:

@@ -77,7 +77,7 @@ MEASURED = {
         ee=(3.5, 2.7, 1.4),
         bb=(2.1, 1.3, 0.97),
         bb_to_ee=0.50,
-        coherence=0.66,
+        coherence=0.635,
     ),
     "synchrotron": Measured(
         faint=(76, 70, 49.8, 36, 29, 26.5, 23, 21.7, 21),
@@ -92,7 +92,7 @@ MEASURED = {
         ee=(7.3, 11.0, 3.3),
         bb=(4.1, 1.6, 1.2),
         bb_to_ee=0.54,
-        coherence=0.80,
+        coherence=0.76,
     ),
     "free_free": Measured(
         faint=(282, 104, 38.9, 21.4, 10.5, 2.9, 0.54, 0.0, 0.0),

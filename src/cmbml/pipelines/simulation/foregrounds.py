@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbml.pipelines.simulation.compiled import keep_compiled
 from cmbml.pipelines.simulation.embedded_sky import embedded_templates
 from cmbml.pipelines.simulation.observe import foreground_alm as emission_alm
 from cmbml.pipelines.simulation.settings import ForegroundSettings, Maps, Variation
@@ -29,6 +30,8 @@ from cmbml.science.seeds import generator_of, seed_of
 
 Array = NDArray[Any]
 Record = Mapping[str, Any]
+
+keep_compiled()
 
 KINDS = ("dust", "synchrotron", "free_free", "ame")
 """Kinds of components whose parameters vary between simulations."""

@@ -21,9 +21,19 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline."""
     return Pipeline(
         [
-            Node(make_instrument, ["instrument_table", "params:instrument"], "instrument", name="make_instrument"),
+            Node(
+                make_instrument,
+                ["instrument_table", "params:instrument"],
+                "instrument",
+                name="make_instrument",
+            ),
             Node(make_mask, "params:mask", "mask", name="make_mask"),
-            Node(assign_seeds, "params:simulations", [f"{split}_seeds" for split in SPLITS], name="assign_seeds"),
+            Node(
+                assign_seeds,
+                "params:simulations",
+                [f"{split}_seeds" for split in SPLITS],
+                name="assign_seeds",
+            ),
             Node(
                 prepare_foregrounds,
                 ["params:foregrounds", "instrument", "params:maps"],

@@ -117,7 +117,7 @@ def _stokes(maps: Array, brightness: float) -> tuple[Any, Any, Any]:
     """
     scaled = maps if brightness == 1 else maps * np.float32(brightness)
     intensity = scaled[0] << u.uK_RJ
-    if len(scaled) == 3:  # noqa: PLR2004 (I, Q, U)
+    if len(scaled) == 3:
         return intensity, scaled[1] << u.uK_RJ, scaled[2] << u.uK_RJ
     nothing = np.zeros_like(scaled[0]) << u.uK_RJ
     return intensity, nothing, nothing
