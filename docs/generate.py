@@ -39,7 +39,6 @@ _FIELD_LINE = re.compile(r"^(\w+(?:, \w+)*)$")
 
 def write_pages(folder: Path, root: Path) -> None:
     """Write all generated pages below `folder`."""
-    bootstrap_project(root)
     pages = {
         **{f"api/{_slug(room)}.md": api_page(room, root) for room in ROOMS},
         "tables/globals.md": globals_table(root),
@@ -103,6 +102,7 @@ def globals_table(root: Path) -> str:
 
 def parameter_tables(root: Path) -> str:
     """Return a section per group of parameters, from the model that checks it and its values in base."""
+    bootstrap_project(root)
     values = config(root, "base")["parameters"]
     raw = _raw_parameters(root)
     models = TypeExtractor({"all": pipelines["__default__"]}).extract_types_from_pipelines()

@@ -22,7 +22,7 @@ from kedro.io import DataCatalog, DatasetError
 import cmbml.datasets
 from cmbml.datasets import ObservationsDataset, ParallelPartitionedDataset
 from cmbml.pipelines import NOT_METHODS, method_names
-from kedro_runs import ROOT, run
+from tests.kedro_runs import ROOT, run
 
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -59,7 +59,7 @@ def values_of(words: list[str], *options: str) -> list[str]:
     """What stands for an option, as --option=value or --option value."""
     pairs = [
         word.split("=", 1) if "=" in word else [word, following]
-        for word, following in zip(words, [*words[1:], ""])
+        for word, following in zip(words, [*words[1:], ""], strict=True)
     ]
     return [value for option, value in pairs if option in options]
 
@@ -119,11 +119,11 @@ def test_every_relative_link_leads_somewhere(page):
     made = {target for target in targets if target.startswith("generated/")}
     written = set(targets) - made
     assert [target for target in written if not (page.parent / target).exists()] == []
-    assert made <= {f"generated/{name}" for name in pages_made(page.parent)}
+    assert made <= {f"generated/{name}" for name in pages_made()}
 
 
-def pages_made(docs: Path) -> set[str]:
-    script = (docs / "generate.py").read_text()
+def pages_made() -> set[str]:
+    script = (ROOT / "docs" / "generate.py").read_text()
     return {*re.findall(r'"(tables/\w+\.md)"', script), "first_look"}
 
 
@@ -273,7 +273,7 @@ def with_method(tmp_path_factory) -> Path:
     copy = tmp_path_factory.mktemp("recipe") / "project"
     for name in ("src", "conf"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", ".telemetry", "tests/conftest.py"):
+    for name in ("pyproject.toml", ".telemetry", "tests/__init__.py", "tests/conftest.py"):
         (copy / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
     for name, text in FILE_BLOCK.findall(CONTRIBUTING.read_text()):

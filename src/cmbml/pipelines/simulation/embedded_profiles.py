@@ -125,7 +125,7 @@ WALLS = (
     (0.8, Wall(Spectrum(slope=-4.0, knee=8.0, cut=30.0), level=0.7, inside=0.6, outside=0.12)),
     (0.6, Wall(Spectrum(slope=-3.5, knee=15.0, cut=80.0), level=0.0, inside=0.25, outside=0.25)),
 )
-"""Shells of 10 degrees and filaments of 2 degrees, and their amplitudes (squares sum to 1)."""
+"""Sharp-edged shells and thinner filaments, with their amplitudes (squares sum to 1)."""
 
 WALL_SHARE = {"dust": 0.36, "free_free": 0.15, "ame": 0.28}
 """Amplitude of the walls within the field of unit variance; the Gaussian part has the rest."""
@@ -144,13 +144,13 @@ class PolarisationModel:
     (Q, U) = J [(plane, 0) + spread (q, u)], limited to P <= limit x I. J is the
     brightness without its small scales; (q, u) is the pattern of a uniform
     field plus a random field of E and B modes. `plane` and `spread` are given
-    at `NODES`.
+    at `NODES`, in per cent.
 
     Parameters
     ----------
-    plane
+    plane_percent
         Polarisation fraction by a magnetic field along the Galactic plane.
-    spread
+    spread_percent
         Standard deviation of the random part, per Stokes parameter.
     uniform
         Strength of the pattern of a uniform field, in units of `spread`.
@@ -166,8 +166,8 @@ class PolarisationModel:
         Largest polarisation fraction.
     """
 
-    plane: tuple[float, ...]
-    spread: tuple[float, ...]
+    plane_percent: tuple[float, ...]
+    spread_percent: tuple[float, ...]
     uniform: float
     spectrum: Spectrum
     bb_to_ee: float
@@ -178,40 +178,8 @@ class PolarisationModel:
 
 POLARISATION = {
     "dust": PolarisationModel(
-        plane=(
-            0.018,
-            0.022,
-            0.028,
-            0.032,
-            0.035,
-            0.037,
-            0.037,
-            0.035,
-            0.034,
-            0.033,
-            0.028,
-            0.02,
-            0.01,
-            0.005,
-            0,
-        ),
-        spread=(
-            0.014,
-            0.015,
-            0.018,
-            0.022,
-            0.029,
-            0.033,
-            0.038,
-            0.043,
-            0.052,
-            0.06,
-            0.067,
-            0.072,
-            0.085,
-            0.095,
-            0.095,
-        ),
+        plane_percent=(1.8, 2.2, 2.8, 3.2, 3.5, 3.7, 3.7, 3.5, 3.4, 3.3, 2.8, 2, 1, 0.5, 0),
+        spread_percent=(1.4, 1.5, 1.8, 2.2, 2.9, 3.3, 3.8, 4.3, 5.2, 6, 6.7, 7.2, 8.5, 9.5, 9.5),
         uniform=0.9,
         spectrum=Spectrum(slope=-2.5, knee=2.0, lmin=2),
         bb_to_ee=0.43,
@@ -220,24 +188,8 @@ POLARISATION = {
         limit=0.5,
     ),
     "synchrotron": PolarisationModel(
-        plane=(0.11, 0.125, 0.13, 0.14, 0.135, 0.125, 0.11, 0.09, 0.075, 0.065, 0.055, 0.035, 0.01, 0, 0),
-        spread=(
-            0.06,
-            0.065,
-            0.075,
-            0.085,
-            0.1,
-            0.11,
-            0.12,
-            0.135,
-            0.14,
-            0.15,
-            0.16,
-            0.165,
-            0.17,
-            0.175,
-            0.175,
-        ),
+        plane_percent=(11, 12.5, 13, 14, 13.5, 12.5, 11, 9, 7.5, 6.5, 5.5, 3.5, 1, 0, 0),
+        spread_percent=(6, 6.5, 7.5, 8.5, 10, 11, 12, 13.5, 14, 15, 16, 16.5, 17, 17.5, 17.5),
         uniform=1.1,
         spectrum=Spectrum(slope=-2.55, knee=1.0, lmin=2),
         bb_to_ee=0.30,

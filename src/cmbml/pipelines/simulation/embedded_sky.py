@@ -276,8 +276,8 @@ def _polarise(name: str, intensity: Array, draw: _Draw, seed: int) -> Array:
     smooth, q, u = alm_to_map(np.array([smooth_alm, e_alm.astype(np.complex64), b_alm]), nside)
     extra = draw.extra if name == "synchrotron" else np.float32(0)
     smooth_intensity = _brightness(name, _total_field(name, smooth, extra), nside, REFERENCE_LMAX)
-    spread = _on_pixels(nside, model.spread)
-    q, u = _on_pixels(nside, model.plane) + spread * q, spread * u
+    spread = _on_pixels(nside, model.spread_percent) / 100
+    q, u = _on_pixels(nside, model.plane_percent) / 100 + spread * q, spread * u
     fraction = np.hypot(q, u) * smooth_intensity / intensity
     limited = smooth_intensity * np.tanh(fraction / model.limit) * model.limit / np.maximum(fraction, 1e-20)
     return np.array([intensity, limited * q, limited * u], np.float32)
