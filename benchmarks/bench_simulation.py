@@ -53,7 +53,9 @@ def foregrounds(*, vary: bool) -> ForegroundSettings:
 
 
 def instrument(stokes: str) -> Instrument:
-    table: Instrument = InstrumentTableDataset(filepath=ROOT / "conf/base/instruments/planck_like.ecsv").load()
+    table: Instrument = InstrumentTableDataset(
+        filepath=ROOT / "conf/base/instruments/planck_like.ecsv"
+    ).load()
     return table.with_stokes(stokes)
 
 

@@ -1,5 +1,6 @@
 """Pages that are made from code and configuration at every build, so that they cannot go stale."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -23,12 +24,9 @@ ROOMS = {
     "science": ("Science", "Arrays in, arrays out: no files, no framework."),
     "partitions": ("Partitions", "A function of one simulation, lifted to a split."),
     "datasets": ("Datasets", "The only room that opens files."),
-    "pipelines/simulation": ("Simulation", "From seed and configuration to observations."),
-    "pipelines/pyilc": ("Needlet ILC", "From observations to cleaned maps."),
-    "pipelines/analysis": ("Analysis", "From truth and cleaned maps to the comparison."),
     "": ("Project", "Settings, hooks, and the list of pipelines."),
 }
-"""Folder or module below src/cmbml, and title and subtitle of its page."""
+"""By folder or module below src/cmbml, title and subtitle of its page; pipelines are found, see `rooms`."""
 
 UNITS = {"arcmin": "arcmin", "deg": "degrees", "uk": "uK_CMB", "kelvin": "K", "ghz": "GHz"}
 """By the ending of a parameter's name."""
@@ -40,7 +38,7 @@ _FIELD_LINE = re.compile(r"^(\w+(?:, \w+)*)$")
 def write_pages(folder: Path, root: Path) -> None:
     """Write all generated pages below `folder`."""
     pages = {
-        **{f"api/{_slug(room)}.md": api_page(room, root) for room in ROOMS},
+        **{f"api/{_slug(room)}.md": api_page(room, root) for room in rooms(root)},
         "tables/globals.md": globals_table(root),
         "tables/parameters.md": parameter_tables(root),
         "tables/environments.md": environment_table(root),
@@ -58,9 +56,21 @@ def write_pages(folder: Path, root: Path) -> None:
 # ---- The code -----------------------------------------------------------------
 
 
+def rooms(root: Path) -> dict[str, tuple[str, str]]:
+    """Return title and subtitle of every room; a pipeline's subtitle is what its package says of itself."""
+    packages = sorted((root / "src" / "cmbml" / "pipelines").glob("*/__init__.py"))
+    return ROOMS | {
+        f"pipelines/{path.parent.name}": (
+            f"Pipeline {path.parent.name}",
+            (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0],
+        )
+        for path in packages
+    }
+
+
 def api_page(room: str, root: Path) -> str:
     """Return the page of one room: every module of it, with its public names."""
-    title, subtitle = ROOMS[room]
+    title, subtitle = rooms(root)[room]
     parts = [f"# {title}\n\n{subtitle}\n"]
     for module in modules_of(room, root):
         options = "   :members:\n   :exclude-members: model_config\n"
@@ -213,7 +223,7 @@ def environment_table(root: Path) -> str:
 
 
 def catalog_table(root: Path) -> str:
-    """Return every entry of the catalog: its name or pattern, its class, its place below the data folder."""
+    """Return every entry of the catalog: its name or pattern, its class, its place; in order of place."""
     loader = config(root, "base")
     data = str(loader["globals"]["data"])
     rows = []
@@ -223,10 +233,9 @@ def catalog_table(root: Path) -> str:
         leaf = entry.get("dataset", {})
         kind = leaf.get("type", entry["type"]).rsplit(".", 1)[-1] if isinstance(leaf, dict) else str(leaf)
         path = str(entry.get("filepath", entry.get("path", "")))
-        layer = entry.get("metadata", {}).get("kedro-viz", {}).get("layer", "")
         per_simulation = f"/<simulation>{entry.get('filename_suffix', '')}" if "dataset" in entry else ""
-        rows.append((f"`{name}`", f"`{kind}`", f"`{path.removeprefix(f'{data}/')}{per_simulation}`", layer))
-    return _table(("entry", "dataset", "place", "layer"), rows)
+        rows.append((f"`{name}`", f"`{kind}`", f"`{path.removeprefix(f'{data}/')}{per_simulation}`"))
+    return _table(("entry", "dataset", "place"), sorted(rows, key=lambda row: row[2]))
 
 
 # ---- What the configuration means -----------------------------------------------

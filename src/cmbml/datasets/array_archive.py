@@ -1,6 +1,7 @@
 """Dataset of arrays with names."""
 
 import io
+import json
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from kedro.io.core import Version
+from kedro_datasets._typing import JSONPreview
 from numpy.typing import NDArray
 
 from cmbml.datasets.storage import AtomicFileDataset
@@ -65,6 +67,12 @@ class ArrayArchiveDataset(AtomicFileDataset[Mapping[str, NDArray[Any]], Arrays])
         """
         self._write(partial(_encode, data))
 
+    def preview(self) -> JSONPreview:
+        """Return type and shape of every array, as Kedro-Viz shows it."""
+        return JSONPreview(
+            json.dumps({name: f"{a.dtype} {list(a.shape)}" for name, a in self.load().items()})
+        )
+
 
 def _decode(file: BinaryIO, path: str) -> Arrays:
     with np.load(file, allow_pickle=False) as archive:
@@ -72,6 +80,8 @@ def _decode(file: BinaryIO, path: str) -> Arrays:
 
 
 def _encode(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays {{name: array}} are expected, not a {type(arrays).__name__}")
     wrong = [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]
     if wrong:
         raise ValueError(f"array {wrong[0]!r} holds Python objects, only numbers and texts can be saved")

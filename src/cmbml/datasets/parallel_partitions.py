@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from rich.progress import (
 )
 
 from cmbml.science.threads import set_thread_count, thread_count
+
+# loky replaces a worker whose memory has grown, which our caches make it do; nothing is lost by it.
+warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
 
 LOGGER = logging.getLogger(__name__)
 STATE_FOLDER = ".partitions"

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from kedro.io.core import AbstractDataset, get_filepath_str, get_protocol_and_path
+from kedro.io.core import AbstractDataset, DatasetError, get_filepath_str, get_protocol_and_path
 from kedro_datasets._typing import ImagePreview
 
 from cmbml.datasets.picture import curve_picture
@@ -63,9 +63,11 @@ class TheorySpectraDataset(AbstractDataset[TheorySpectra, TheorySpectra]):
         Raises
         ------
         DatasetError
-            If the dataset is read-only, or values are not finite.
+            If the dataset is read-only, values are not finite, or `data` is something else.
         """
         check_writable(str(self._folder), read_only=self._read_only)
+        if not isinstance(data, TheorySpectra):
+            raise DatasetError(f"{self._folder}: a {type(data).__name__} cannot be saved; give TheorySpectra")
         layout = SpectraLayout(None, None, None, None)
         sets = {UNLENSED: data.unlensed, LENSED: data.lensed}
         write_files(
@@ -91,6 +93,9 @@ class TheorySpectraDataset(AbstractDataset[TheorySpectra, TheorySpectra]):
 
     def _exists(self) -> bool:
         return all(self._fs.isfile(self._file(name)) for name in (UNLENSED, LENSED))
+
+    def _release(self) -> None:
+        self._fs.invalidate_cache(get_filepath_str(self._folder, self._protocol))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._folder, "protocol": self._protocol, "read_only": self._read_only}

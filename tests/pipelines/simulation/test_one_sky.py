@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from cmbml.pipelines.simulation import one_sky
+from cmbml.pipelines.simulation.nodes import assign_seeds, make_instrument, make_mask
+from cmbml.pipelines.simulation.settings import (
+    CosmologySettings,
+    ForegroundSettings,
+    InstrumentSettings,
+    Maps,
+    MaskSettings,
+    NoiseSettings,
+    Simulations,
+    Target,
+    Variation,
+)
+from cmbml.science.harmonics import alm_size, alm_to_cl, map_to_alm
+from cmbml.science.instrument import Channel, Instrument
+
+MAPS = Maps(nside=16, lmax=24)
+TABLE = Instrument(
+    (
+        Channel("30", 28.4, 75.0, "IQU", 150.0, 210.0),
+        Channel("143", 142.876, 32.4, "IQU", 33.0, 70.0),
+        Channel("857", 866.8, 20.6, "I", 3e4),
+    )
+)
+VARIATION = Variation(
+    brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0
+)
+FOREGROUNDS = ForegroundSettings(source="embedded", presets=["d1"], nside=16, vary=True, variation=VARIATION)
+
+
+def cmb_alm(n_fields: int = 3) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    alm = rng.standard_normal((n_fields, alm_size(24), 2)).astype(np.float32).view(np.complex64)[..., 0]
+    alm[:, :25].imag = 0
+    alm[:, [0, 1, 25]] = 0
+    return alm
+
+
+def observed(seeds: dict, instrument: Instrument = TABLE, scale: float = 1.0):
+    return one_sky.observations(
+        cmb_alm(3 if instrument.is_polarised else 1),
+        one_sky.foregrounds(seeds, variation=VARIATION),
+        seeds,
+        shared={},
+        instrument=instrument,
+        settings=FOREGROUNDS,
+        maps=MAPS,
+        noise=NoiseSettings(scale=scale, anisotropy=0.5),
+    )
+
+
+def seeds(simulation: str = "sim0000", split: str = "test", seed: int = 1) -> dict:
+    return one_sky.seeds(simulation, split=split, seed=seed)
+
+
+def test_every_split_simulation_and_component_has_its_own_seed():
+    drawn = [seeds(s, p, n) for s in ("sim0000", "sim0001") for p in ("train", "test") for n in (1, 2)]
+    numbers = [record[component] for record in drawn for component in one_sky.COMPONENTS]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_growing_a_split_changes_no_seed():
+    few, many = (assign_seeds(Simulations(seed=1, train=n, valid=1, test=1))[0] for n in (2, 5))
+    assert {name: few[name]() for name in few} == {name: many[name]() for name in few}
+
+
+def test_cosmologies_differ_only_where_they_vary():
+    vary = CosmologySettings(table="wmap9", vary=True)
+    fixed = CosmologySettings(table="wmap9", vary=False)
+    assert one_sky.cosmology(seeds(), settings=vary) == one_sky.cosmology(seeds(), settings=vary)
+    assert one_sky.cosmology(seeds(), settings=vary) != one_sky.cosmology(seeds("sim0001"), settings=vary)
+    assert one_sky.cosmology(seeds(), settings=fixed) == one_sky.cosmology(seeds("sim0001"), settings=fixed)
+
+
+def test_one_sky_can_be_remade_alone_bit_for_bit():
+    first, second = observed(seeds()), observed(seeds())
+    assert all(np.array_equal(first.maps[name], second.maps[name]) for name in first.maps)
+
+
+def test_channels_without_polarisation_hold_one_field():
+    maps = observed(seeds()).maps
+    assert {name: values.shape for name, values in maps.items()} == {
+        "30": (3, 3072),
+        "143": (3, 3072),
+        "857": (1, 3072),
+    }
+    assert {values.dtype for values in maps.values()} == {np.dtype(np.float32)}
+
+
+def test_intensity_is_the_same_with_and_without_polarisation():
+    polarised, intensity = observed(seeds()), observed(seeds(), TABLE.with_stokes("I"))
+    for name, values in intensity.maps.items():
+        np.testing.assert_allclose(
+            values[0], polarised.maps[name][0], rtol=0, atol=2e-6 * np.abs(values).max()
+        )
+
+
+def test_signal_ends_at_lmax():
+    maps = observed(seeds(), scale=0.0).maps["143"]
+    cl = alm_to_cl(map_to_alm(maps[:1].astype(np.float64), 40, iterations=5))[0]
+    assert cl[25:].max() < 1e-8 * cl[2:25].max()
+
+
+def test_the_noise_of_a_channel_does_not_depend_on_the_other_channels():
+    alone = observed(seeds(), TABLE.select(("143",))).maps["143"]
+    np.testing.assert_array_equal(alone, observed(seeds()).maps["143"])
+
+
+def test_the_truth_is_at_the_target_beam():
+    target = Target(nside=16, lmax=24, fwhm_arcmin=400.0)
+    alm = cmb_alm()
+    truth = one_sky.truth(alm, target=target)
+    assert (truth.unit, truth.stokes) == ("uK_CMB", "IQU")
+    ratio = alm_to_cl(map_to_alm(truth.values, 24))[0, 2:] / alm_to_cl(alm)[0, 2:]
+    ell = np.arange(2, 25)
+    sigma = np.radians(400 / 60) / np.sqrt(8 * np.log(2))
+    np.testing.assert_allclose(ratio, np.exp(-ell * (ell + 1) * sigma**2), rtol=1e-3)
+
+
+def test_the_instrument_is_cut_from_the_table():
+    made = make_instrument(
+        TABLE, InstrumentSettings(channels="30-143", stokes="I", beam_scale=2.0, fwhm_floor_arcmin=70.0)
+    )
+    assert [(c.name, c.fwhm_arcmin, c.stokes) for c in made] == [("30", 150.0, "I"), ("143", 70.0, "I")]
+
+
+def test_a_channel_that_the_table_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="channels '44'.*in the instrument table"):
+        make_instrument(
+            TABLE, InstrumentSettings(channels="44", stokes="I", beam_scale=1, fwhm_floor_arcmin=0)
+        )
+
+
+def test_the_mask_leaves_out_the_galactic_plane():
+    mask = make_mask(MaskSettings(nside=16, latitude_deg=30.0))
+    assert mask.values.mean() == pytest.approx(0.5, abs=0.03)  # rings of pixels, 3.7 degrees wide
+    assert mask.unit == ""

@@ -1,0 +1,73 @@
+import pytest
+from pydantic import ValidationError
+
+from cmbml.pipelines.simulation.settings import (
+    CMBSettings,
+    ForegroundSettings,
+    InstrumentSettings,
+    Maps,
+    MaskSettings,
+    Simulations,
+    Target,
+    Variation,
+)
+
+VARIATION = {
+    "brightness": 0.1,
+    "dust_index": 0.04,
+    "dust_temperature_kelvin": 1.0,
+    "synchrotron_index": 0.06,
+    "free_free_index": 0.0,
+}
+FOREGROUNDS = {"source": "embedded", "presets": ["d1"], "nside": 64, "vary": True, "variation": VARIATION}
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "message"),
+    [
+        (Simulations, {"seed": 1, "train": 0, "valid": 1, "test": 1}, "greater than or equal to 1"),
+        (Maps, {"nside": 48, "lmax": 10}, "nside 48: must be a power of two"),
+        (Maps, {"nside": 64, "lmax": 192}, "lmax 192: must lie between 2 and 3 nside - 1 = 191"),
+        (Maps, {"nside": 64, "lmax": 128, "lmin": 2}, "Extra inputs are not permitted"),
+        (
+            Target,
+            {"nside": 64, "lmax": 160, "fwhm_arcmin": 20.6},
+            "target beam 20.6 arcmin: its window at lmax 160 is 0.9",
+        ),
+        (MaskSettings, {"nside": 60, "latitude_deg": 20}, "nside 60: must be a power of two"),
+        (CMBSettings, {"lmax": 100, "lens_potential_accuracy": 0}, "greater than or equal to 1"),
+        (
+            InstrumentSettings,
+            {"channels": "all", "stokes": "QU", "beam_scale": 1, "fwhm_floor_arcmin": 0},
+            "'I' or 'IQU'",
+        ),
+        (
+            ForegroundSettings,
+            {**FOREGROUNDS, "source": "planck"},
+            "source 'planck': must be 'embedded' or 'pysm'",
+        ),
+        (ForegroundSettings, {**FOREGROUNDS, "presets": ["d1", "d1"]}, "each at most once, and at least one"),
+        (ForegroundSettings, {**FOREGROUNDS, "presets": []}, "each at most once, and at least one"),
+        (ForegroundSettings, {**FOREGROUNDS, "nside": 65}, "nside 65: must be a power of two"),
+        (Variation, {**VARIATION, "brightness": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_what_cannot_work_is_refused(model, values, message):
+    with pytest.raises(ValidationError, match=message):
+        model(**values)
+
+
+@pytest.mark.parametrize(("nside", "lmax"), [(512, 1024), (128, 382)])
+def test_the_published_target_beam_is_accepted(nside, lmax):
+    assert Target(nside=nside, lmax=lmax, fwhm_arcmin=20.6).fwhm_arcmin == 20.6
+
+
+def test_groups_do_not_change_after_reading():
+    with pytest.raises(ValidationError, match="frozen"):
+        Maps(nside=64, lmax=128).lmax = 100
+
+
+def test_what_a_kind_lacks_does_not_vary():
+    variation = Variation(**VARIATION)
+    assert [variation.index_of(kind) for kind in ("dust", "ame", "")] == [0.04, 0.0, 0.0]
+    assert [variation.temperature_of(kind) for kind in ("dust", "synchrotron")] == [1.0, 0.0]

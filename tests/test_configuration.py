@@ -1,0 +1,100 @@
+"""Every environment loads, and what it says is used."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from cmbml.datasets import InstrumentTableDataset
+from cmbml.pipelines import NOT_METHODS, method_names
+from cmbml.pipelines.pyilc.ilc import ilc_scales
+from cmbml.pipelines.simulation.nodes import make_instrument
+from tests.kedro_runs import ROOT
+
+ENVIRONMENTS = sorted(path.name for path in (ROOT / "conf").iterdir() if path.name not in ("base", "local"))
+
+
+@pytest.fixture(params=["base", *ENVIRONMENTS])
+def context(request):
+    bootstrap_project(ROOT)
+    with KedroSession.create(
+        project_path=ROOT, env=None if request.param == "base" else request.param
+    ) as session:
+        yield session.load_context()
+
+
+def test_every_environment_gives_valid_parameters(context):
+    groups = {name.split(":")[1] for name in pipelines["__default__"].inputs() if name.startswith("params:")}
+    assert all(hasattr(context.params[group], "model_fields") for group in groups)
+
+
+def test_every_dataset_of_every_pipeline_is_in_the_catalog(context):
+    in_memory = {"analysis_mask"}
+    names = {name for name in pipelines["__default__"].datasets() if not name.startswith("params:")}
+    unplaced = {
+        name for name in names - in_memory if context.catalog.get(name).__class__.__name__ == "MemoryDataset"
+    }
+    assert unplaced == set()
+
+
+def test_every_group_of_parameters_is_used(context):
+    groups = {name.split(":")[1] for name in pipelines["__default__"].inputs() if name.startswith("params:")}
+    assert set(context.params) == groups
+
+
+def test_every_needlet_scale_has_at_least_two_channels(context):
+    table = InstrumentTableDataset(filepath=ROOT / "conf/base/instruments/planck_like.ecsv").load()
+    instrument = make_instrument(table, context.params["instrument"])
+    settings = context.params["pyilc"]
+    beams = np.stack([channel.beam_window(settings.lmax) for channel in instrument])
+    assert min(len(scale.channels) for scale in ilc_scales(beams, settings)) >= 2
+
+
+def test_beams_differ(context):
+    table = InstrumentTableDataset(filepath=ROOT / "conf/base/instruments/planck_like.ecsv").load()
+    instrument = make_instrument(table, context.params["instrument"])
+    assert len({channel.fwhm_arcmin for channel in instrument}) >= 3
+
+
+def test_what_globals_hold_can_be_given_on_the_command_line():
+    text = "".join(path.read_text() for path in (ROOT / "conf").rglob("*.yml"))
+    bare = re.findall(r"(?<!, )\$\{globals:(\w+)\}", text)
+    assert bare == []
+    pairs = re.findall(r"\$\{runtime_params:(\w+), \$\{globals:(\w+)\}\}", text)
+    assert pairs and all(runtime == shared for runtime, shared in pairs)
+
+
+def test_environments_keep_to_their_own_data():
+    roots = [
+        re.search(r"^data: (\S+)", (ROOT / "conf" / name / "globals.yml").read_text(), re.M)
+        for name in ["base", *ENVIRONMENTS]
+    ]
+    assert len({match[1] for match in roots if match}) == len(roots)
+
+
+def test_methods_are_the_folders_that_are_nothing_else():
+    folders = {path.parent.name for path in (ROOT / "src/cmbml/pipelines").glob("*/pipeline.py")}
+    assert set(method_names()) == folders - NOT_METHODS
+    assert "pyilc" in method_names()
+
+
+def test_nodes_are_called_like_their_functions():
+    bootstrap_project(ROOT)
+    for node in pipelines["__default__"].nodes:
+        stem = node.name.split(".")[-1]
+        assert stem.startswith(node.func.__name__) or node.func.__name__.startswith("measure_method"), (
+            node.name
+        )
+
+
+def test_telemetry_is_off():
+    assert (ROOT / ".telemetry").read_text() == "consent: false\n"
+
+
+def test_a_clone_has_the_folders_kedro_wants():
+    assert (ROOT / "conf" / "local" / ".gitkeep").exists()
+    assert Path(ROOT / "data" / ".gitkeep").exists()

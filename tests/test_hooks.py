@@ -1,0 +1,75 @@
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+
+from cmbml.hooks import CheckHooks, ReportHooks, instrument_conflicts, unknown_keys
+from cmbml.science.instrument import Channel, Instrument
+
+TABLE = Instrument(
+    (Channel("30", 28.4, 75.0, "IQU"), Channel("100", 100.89, 43.0, "IQU"), Channel("545", 555.2, 21.5, "I"))
+)
+
+
+def keep(*values):
+    return values
+
+
+def pipeline() -> Pipeline:
+    return Pipeline(
+        [Node(keep, ["instrument_table", "params:instrument", "params:pyilc"], "cleaned", name="keep")]
+    )
+
+
+def catalog(parameters: dict) -> DataCatalog:
+    return DataCatalog({"parameters": MemoryDataset(parameters), "instrument_table": MemoryDataset(TABLE)})
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("nsidee", "parameter nsidee: not known; did you mean nside?"),
+        ("xyz", "parameter xyz: not known; known are instrument, nside"),
+    ],
+)
+def test_an_unknown_key_is_named_with_what_was_meant(key, message):
+    assert unknown_keys({key: 1, "nside": 64}, {"nside", "instrument"}) == [message]
+
+
+def test_channels_that_fit_are_no_conflict():
+    parameters = {"instrument": {"channels": "all"}, "pyilc": {"channels": "all"}}
+    assert instrument_conflicts(parameters, pipeline(), catalog(parameters)) == []
+
+
+def test_a_channel_outside_the_table_is_a_conflict():
+    parameters = {"instrument": {"channels": "44"}}
+    (sentence,) = instrument_conflicts(parameters, pipeline(), catalog(parameters))
+    assert sentence.startswith("instrument.channels: channels '44'")
+
+
+def test_a_method_that_wants_a_channel_that_is_not_simulated_is_a_conflict():
+    parameters = {"instrument": {"channels": "30-100"}, "pyilc": {"channels": ["100", "545"]}}
+    (sentence,) = instrument_conflicts(parameters, pipeline(), catalog(parameters))
+    assert "pyilc.channels" in sentence and "545 is not simulated" in sentence
+
+
+def test_a_method_that_does_not_run_is_not_checked():
+    parameters = {"instrument": {"channels": "30-100"}, "other": {"channels": ["545"]}}
+    assert instrument_conflicts(parameters, pipeline(), catalog(parameters)) == []
+
+
+def test_all_conflicts_come_in_one_message():
+    parameters = {"instrument": {"channels": "44"}, "extra": 1}
+    with pytest.raises(
+        ValueError, match=r"(?s)the configuration cannot work:\n- parameter extra.*- instrument.channels"
+    ):
+        CheckHooks().before_pipeline_run(run_params={}, pipeline=pipeline(), catalog=catalog(parameters))
+
+
+def test_reports_are_named_with_their_place(tmp_path, caplog):
+    made = Pipeline([Node(keep, "params:a", "report_table", name="keep")])
+    entries = {
+        "report_table": {"type": "cmbml.datasets.JsonRecordDataset", "filepath": str(tmp_path / "table.json")}
+    }
+    with caplog.at_level("INFO"):
+        ReportHooks().after_pipeline_run(pipeline=made, catalog=DataCatalog.from_config(entries))
+    assert f"table: {tmp_path}/table.json" in caplog.text
