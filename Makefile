@@ -39,7 +39,7 @@ docs: $(READY) ## Build the documentation and run its notebook
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(READY) ## Measure the figures of benchmarks/ against one map2alm
-	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 lock: ## Pin every version again, for all supported Pythons (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --python-version 3.11 --extra dev \

@@ -4,7 +4,7 @@ Seconds say more about a computer than about a program, so every timing is
 given as a multiple of `healpy.map2alm(iter=3, lmax=1535)` of one nside-512 map,
 measured in the same process and with the same number of threads. healpy takes
 its threads from OpenMP, which reads OMP_NUM_THREADS when it is first loaded:
-start Python with OMP_NUM_THREADS=2.
+`run.py` starts a process for every number of threads.
 """
 
 import os
@@ -13,25 +13,29 @@ import time
 import healpy as hp
 import numpy as np
 
-THREADS = 2
 NSIDE = 512
 SEED = 20
 
 
-def baseline_seconds() -> float:
-    """Time the yardstick once.
+def threads() -> int:
+    """Return the number of threads that OpenMP and the measured code use.
 
     Raises
     ------
     RuntimeError
-        If OMP_NUM_THREADS does not limit OpenMP to the threads of the benchmarks.
+        If OMP_NUM_THREADS does not say.
     """
-    threads = os.environ.get("OMP_NUM_THREADS")
-    if threads != str(THREADS):
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    if not value.isdigit():
         raise RuntimeError(
-            f"OMP_NUM_THREADS is {threads}: the benchmarks compare at {THREADS} threads; "
-            f"start Python with OMP_NUM_THREADS={THREADS}"
+            f"OMP_NUM_THREADS is {value!r}: start Python with OMP_NUM_THREADS=2, "
+            "or whatever the number of threads to compare at"
         )
+    return int(value)
+
+
+def baseline_seconds() -> float:
+    """Time the yardstick once."""
     white = np.random.default_rng(SEED).standard_normal(12 * NSIDE**2)
     start = time.perf_counter()
     hp.map2alm(white, lmax=3 * NSIDE - 1, iter=3)

@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from baseline import THREADS, baseline_seconds
+from baseline import baseline_seconds, threads
 
 from cmbml.pipelines.pyilc.ilc import needlet_ilc
 from cmbml.pipelines.pyilc.settings import NeedletILC
@@ -72,7 +72,7 @@ def mock_sky(nside: int, lmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def run() -> list[dict[str, str | float]]:
     """Time every case and the baseline in turn, and keep the best of each."""
-    set_thread_count(THREADS)
+    set_thread_count(threads())
     rows: list[dict[str, str | float]] = []
     for name, resolution, limit in CASES:
         settings = NeedletILC(**resolution, **COMMON)

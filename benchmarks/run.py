@@ -1,38 +1,55 @@
 """Run every benchmark and print each figure with its yardstick and their ratio.
 
-`make bench` starts this with the number of threads that the yardstick wants.
-With --record the ratios are written to benchmarks/results.json.
+Started by `make bench`. With --record the ratios are also written to
+benchmarks/results.json.
 """
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.json"
+RUNS = (("bench_pyilc", 2), ("bench_simulation", 1), ("bench_simulation", 2))
+"""Module, and threads: OpenMP takes their number when it is loaded, so that each run is a process."""
 
-import bench_pyilc
-import bench_simulation
+PROGRAM = (
+    "import json, sys; sys.path.insert(0, sys.argv[1]); import {module}; print(json.dumps({module}.run()))"
+)
 
-RESULTS = Path(__file__).parent / "results.json"
+
+def measure(module: str, threads: int) -> list[dict]:
+    command = [sys.executable, "-c", PROGRAM.format(module=module), str(FOLDER)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    rows: list[dict] = json.loads(output.splitlines()[-1])
+    return [{**row, "threads": threads} for row in rows]
 
 
 def describe(row: dict) -> str:
     limit = row.get("limit")
     reached = limit is None or (row["ratio"] >= limit if row.get("at_least") else row["ratio"] <= limit)
-    bound = "" if limit is None else f"  ({'at least' if row.get('at_least') else 'at most'} {limit:g})"
-    amounts = "  ".join(
-        f"{key} {value:.3f}" for key, value in row.items() if key.endswith(("seconds", "gibibytes"))
+    bound = "" if limit is None else f" ({'at least' if row.get('at_least') else 'at most'} {limit:g})"
+    amounts = ", ".join(
+        f"{key.replace('_', ' ')} {value:.3f}"
+        for key, value in row.items()
+        if key.endswith(("seconds", "gibibytes"))
     )
-    return f"{'ok    ' if reached else 'MISSED'} {row['name']}: ratio {row['ratio']:.2f}{bound}  {amounts}"
+    verdict = "      " if limit is None else "ok    " if reached else "MISSED"
+    return f"{verdict} {row['name']}, threads {row['threads']}: ratio {row['ratio']:.2f}{bound}; {amounts}"
 
 
 def main() -> None:
-    rows = [row for module in (bench_pyilc, bench_simulation) for row in module.run()]
-    for row in rows:
-        print(describe(row), flush=True)
+    rows = []
+    for module, threads in RUNS:
+        for row in measure(module, threads):
+            rows.append(row)
+            print(describe(row), flush=True)
     if "--record" in sys.argv:
-        ratios = {row["name"]: {"ratio": round(row["ratio"], 3), "limit": row.get("limit")} for row in rows}
-        RESULTS.write_text(json.dumps(ratios, indent=2) + "\n")
+        kept = ("name", "threads", "ratio", "limit", "at_least")
+        RESULTS.write_text(json.dumps([{k: r[k] for k in kept if k in r} for r in rows], indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ from sphinx.pycode import ModuleAnalyzer
 from cmbml.datasets import InstrumentTableDataset
 from cmbml.pipelines.pyilc.ilc import ilc_scales
 from cmbml.pipelines.pyilc.settings import NeedletILC
+from cmbml.pipelines.simulation.cosmology import TABLES
+from cmbml.pipelines.simulation.embedded_targets import FREE_FREE_INDEX, MEASURED_SPECTRA
+from cmbml.pipelines.simulation.sky_components import AME_PEAK_GHZ
 from cmbml.science.instrument import Instrument
 from cmbml.settings import CONFIG_LOADER_ARGS
 
@@ -45,6 +48,8 @@ def write_pages(folder: Path, root: Path) -> None:
         "tables/catalog.md": catalog_table(root),
         "tables/instrument.md": instrument_table(root),
         "tables/scales.md": scales_table(root),
+        "tables/cosmologies.md": cosmologies_table(),
+        "tables/foregrounds.md": foregrounds_table(),
     }
     for name, text in pages.items():
         path = folder / name
@@ -294,6 +299,33 @@ def scales_table(root: Path) -> str:
         for scale in ilc_scales(beams, settings)
     ]
     return _table(("scale", "multipoles", "nside", "channels", "FWHM of the region [degrees]"), rows)
+
+
+def cosmologies_table() -> str:
+    """Return the published parameter tables that cosmologies are drawn from."""
+    rows = [
+        (f"`{name}`", table.source, f"{table.pivot:g}", f"{table.mnu:g}" if table.mnu else "massless")
+        for name, table in TABLES.items()
+    ]
+    return _table(("`cosmology.table`", "source", "pivot of A_s and n_s [1/Mpc]", "neutrinos [eV]"), rows)
+
+
+def foregrounds_table() -> str:
+    """Return the spectra of the embedded sky's components."""
+    index, temperature, synchrotron = (
+        f"{mean:g} ± {scatter:g}"
+        for mean, scatter in (
+            MEASURED_SPECTRA[name] for name in ("dust_index", "dust_temperature", "synchrotron_index")
+        )
+    )
+    ame = f"peak at {AME_PEAK_GHZ:g} GHz (Stevenson 2014, ApJ 781, 113)"
+    rows = [
+        ("dust", f"modified black body, index {index}, temperature {temperature} K"),
+        ("synchrotron", f"power law, index {synchrotron} in brightness temperature"),
+        ("free-free", f"power law, index {FREE_FREE_INDEX:g} everywhere, not polarised"),
+        ("AME", f"log-normal flux, {ame}, not polarised"),
+    ]
+    return _table(("component", "spectrum, with its scatter over the sky"), rows)
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:

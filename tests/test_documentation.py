@@ -36,6 +36,9 @@ INCLUDE = re.compile(r"^```\{include\} (\S+)", re.MULTILINE)
 METHOD = "inverse_noise"
 """The method of the recipe."""
 
+CONTRACT = "test_method_contract.py"
+"""What every method is held to."""
+
 NINE_CHANNELS = (30, 44, 70, 100, 143, 217, 353, 545, 857)
 
 
@@ -273,8 +276,15 @@ def with_method(tmp_path_factory) -> Path:
     copy = tmp_path_factory.mktemp("recipe") / "project"
     for name in ("src", "conf"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", ".telemetry", "tests/__init__.py", "tests/conftest.py"):
-        (copy / name).parent.mkdir(exist_ok=True)
+    contract = (
+        "__init__.py",
+        "conftest.py",
+        "kedro_runs.py",
+        "pipelines/__init__.py",
+        f"pipelines/{CONTRACT}",
+    )
+    for name in ("pyproject.toml", ".telemetry", *(f"tests/{file}" for file in contract)):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
     for name, text in FILE_BLOCK.findall(CONTRIBUTING.read_text()):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -326,8 +336,10 @@ def test_the_method_of_the_recipe_keeps_the_rules_of_the_house(with_method):
 
 
 @pytest.mark.slow
-def test_the_test_of_the_recipe_passes(with_method):
+def test_the_method_of_the_recipe_passes_its_own_test_and_the_contract(with_method):
     assert "1 passed" in python(with_method, "-m", "pytest", f"tests/pipelines/{METHOD}")
+    held = python(with_method, "-m", "pytest", f"tests/pipelines/{CONTRACT}", "-k", METHOD)
+    assert re.search(r"\d+ passed, \d+ deselected", held)
 
 
 @pytest.mark.slow

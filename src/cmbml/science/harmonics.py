@@ -5,10 +5,12 @@ follows HEALPix's COSMO convention, and the number of threads is that of
 `cmbml.science.threads`. Single precision in gives single precision out.
 """
 
+import math
 from functools import lru_cache
 from typing import Any
 
 import ducc0
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -200,9 +202,29 @@ def filter_alm(alm: Array, window: Array) -> Array:
         raise ValueError(
             f"window has {window.shape[-1]} entries, coefficients up to lmax {lmax} need {lmax + 1}"
         )
-    factors = window.astype(alm.real.dtype)[..., _ell_of_alm(lmax)]
-    product: Array = alm * factors
-    return product
+    shape = np.broadcast_shapes(alm.shape[:-1], window.shape[:-1])
+    rows = math.prod(shape)
+    factors = np.broadcast_to(window.astype(alm.real.dtype), (*shape, lmax + 1))
+    fields = np.broadcast_to(alm, (*shape, alm.shape[-1]))
+    out = np.empty((rows, alm.shape[-1]), alm.dtype)
+    _filter_rows(
+        np.ascontiguousarray(fields).reshape(rows, alm.shape[-1]),
+        np.ascontiguousarray(factors).reshape(rows, lmax + 1),
+        out,
+    )
+    return out.reshape(*shape, alm.shape[-1])
+
+
+@numba.njit(nogil=True, cache=True)
+def _filter_rows(alm: Array, window: Array, out: Array) -> None:
+    """Multiply each row of coefficients by its window; rows run over m, then l."""
+    lmax = window.shape[1] - 1
+    for row in range(len(alm)):
+        place = 0
+        for m in range(lmax + 1):
+            for ell in range(m, lmax + 1):
+                out[row, place] = alm[row, place] * window[row, ell]
+                place += 1
 
 
 def change_lmax(alm: Array, lmax: int) -> Array:
@@ -249,3 +271,39 @@ def alm_to_cl(alm: Array, other: Array | None = None) -> Array:
     sums = np.stack([np.bincount(_ell_of_alm(lmax), row, lmax + 1) for row in flat])
     cl: Array = (sums / (2 * ell + 1)).reshape(*power.shape[:-1], lmax + 1)
     return cl
+
+
+def draw_white_alm(rng: np.random.Generator, lmax: int) -> Array:
+    """Draw coefficients of a Gaussian field with C_l = 1, multipole by multipole.
+
+    The draws of multipole l are the l-th 2l + 1 numbers of the generator, so that
+    low multipoles do not depend on the band limit.
+
+    Parameters
+    ----------
+    rng
+        Generator that belongs to this field alone.
+    lmax
+        Band limit, inclusive.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (alm_size(lmax),), complex64.
+    """
+    alm = np.empty(alm_size(lmax), np.complex64)
+    _arrange(rng.standard_normal((lmax + 1) ** 2, dtype=np.float32), alm)
+    return alm
+
+
+@numba.njit(nogil=True, cache=True)
+def _arrange(draws: Array, alm: Array) -> None:
+    """Put draws, ordered by l, into healpy's layout: draw l^2 is (l, 0), the next two are (l, 1), ..."""
+    lmax = int(np.sqrt(len(draws))) - 1
+    half = np.float32(np.sqrt(0.5))  # for m > 0 each part has half the power
+    for ell in range(lmax + 1):
+        alm[ell] = draws[ell * ell]
+        for m in range(1, ell + 1):
+            place = m * (2 * lmax + 1 - m) // 2 + ell
+            first = ell * ell + 2 * m - 1
+            alm[place] = half * (draws[first] + 1j * draws[first + 1])

@@ -127,7 +127,7 @@ def test_spectra_that_cannot_be_lensed_are_refused() -> None:
 
 
 def test_the_unlensed_band_limit_reaches_what_makes_b_modes() -> None:
-    assert unlensed_lmax(8) == unlensed_lmax(400) == 1800
+    assert unlensed_lmax(8) == unlensed_lmax(600) == 2000
     assert unlensed_lmax(1024) == 2424
 
 

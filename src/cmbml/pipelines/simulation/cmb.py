@@ -9,7 +9,7 @@ import numpy as np
 from lenspyx.remapping.deflection import deflection
 from numpy.typing import NDArray
 
-from cmbml.science.harmonics import alm_lmax, alm_size, change_lmax, filter_alm
+from cmbml.science.harmonics import alm_lmax, alm_size, change_lmax, draw_white_alm, filter_alm
 from cmbml.science.spectra import PowerSpectra
 from cmbml.science.threads import thread_count
 
@@ -17,15 +17,19 @@ Array = NDArray[Any]
 Generators = Callable[[str], np.random.Generator]
 """Gives the generator of a field by its letter: T, E, B, or P for the lensing potential."""
 
+SMALLEST_UNLENSED_LMAX = 2000
+"""Unlensed spectra go to this multipole at least."""
+
 TEMPERATURE_MARGIN = 600
-"""Unlensed multipoles above lmax that T needs: without those above, lensed TT changes by less than 4e-4."""
+"""Multipoles above lmax from which lensing moves T below it: what is beyond adds less than 4e-4 to TT."""
 
 E_MODE_MARGIN = 1200
 POTENTIAL_MARGIN = 1400
-"""Unlensed multipoles above lmax that E and the potential need for B.
+"""Multipoles above lmax from which E and the potential make B below it.
 
-What is left out would add 2 per cent to lensed BB at its highest multipole and 0.3 (lmax 1024) to 1.6 (382)
-below, and 4e-4 to EE.
+What is beyond would add 2 per cent to lensed BB at its highest multipole and 0.3 (lmax 1024) to 1.6 (382)
+below, and 4e-4 to EE. As every multipole has its own random numbers, a sky drawn further than this and cut
+before lensing is the same sky.
 """
 
 _SMALLEST_LMAX = 400
@@ -52,7 +56,13 @@ _ROUNDING = 1e-6
 
 def unlensed_lmax(lmax: int) -> int:
     """Return the band limit of the unlensed spectra that a lensed sky up to `lmax` needs."""
-    return max(lmax, _SMALLEST_LMAX) + POTENTIAL_MARGIN
+    return max(SMALLEST_UNLENSED_LMAX, lmax + POTENTIAL_MARGIN)
+
+
+def _used_lmax(lmax: int) -> dict[str, int]:
+    """Return up to where each unlensed field is lensed, P for the potential that lenses E."""
+    base = max(lmax, _SMALLEST_LMAX)
+    return {"T": lmax + TEMPERATURE_MARGIN, "E": base + E_MODE_MARGIN, "P": base + POTENTIAL_MARGIN}
 
 
 def lensed_alm(spectra: PowerSpectra, generators: Generators, *, lmax: int, polarised: bool) -> Array:
@@ -109,7 +119,7 @@ def draw_unlensed(
         covariance of any fields.
     """
     spectra.require_unlensed()
-    top = unlensed_lmax(lmax) if polarised else lmax + TEMPERATURE_MARGIN
+    top = _used_lmax(lmax)["P" if polarised else "T"]
     if spectra.lmax < top:
         raise ValueError(
             f"unlensed spectra end at {spectra.lmax}: skies lensed up to lmax {lmax} need them up to {top}"
@@ -159,7 +169,7 @@ def gaussian_alm(spectra: PowerSpectra, generators: Generators, *, lmax: int, po
 def _draw(spectra: PowerSpectra, fields: str, generators: Generators, *, lmax: int) -> dict[str, Array]:
     """Draw fields with the auto- and cross-spectra among them."""
     roots = _roots(spectra, fields, lmax)  # (n, n, lmax + 1)
-    white = [_white_alm(generators(field), lmax) for field in fields]
+    white = [draw_white_alm(generators(field), lmax) for field in fields]
     drawn = {}
     for i, field in enumerate(fields):
         parts = [filter_alm(white[j], roots[i, j]) for j in range(i + 1) if roots[i, j].any()]
@@ -206,28 +216,6 @@ def _cl_or_zero(spectra: PowerSpectra, name: str, lmax: int) -> Array:
     return spectra.cl(name)[: lmax + 1]
 
 
-def _white_alm(rng: np.random.Generator, lmax: int) -> Array:
-    """Draw coefficients with C_l = 1, multipole by multipole."""
-    numbers = rng.standard_normal((lmax + 1) ** 2, dtype=np.float32)
-    alm: Array = numbers[_places(lmax)].view(np.complex64)[:, 0]  # (nalm, 2) -> (nalm,)
-    alm.imag[: lmax + 1] = 0
-    alm[lmax + 1 :] *= np.float32(np.sqrt(0.5))
-    return alm
-
-
-@lru_cache(maxsize=4)
-def _places(lmax: int) -> Array:
-    """Return where the real and imaginary part of each coefficient are among l-major random numbers.
-
-    The 2l + 1 numbers of a multipole start at l^2: m = 0, then real and imaginary parts of m = 1, 2, ...
-    The imaginary part of m = 0 points to the real one; it is not used.
-    """
-    ell = np.concatenate([np.arange(m, lmax + 1) for m in range(lmax + 1)])
-    m = np.repeat(np.arange(lmax + 1), np.arange(lmax + 1, 0, -1))
-    places = np.stack([ell**2 + np.maximum(2 * m - 1, 0), ell**2 + 2 * m], axis=-1)  # (nalm, 2)
-    return places.astype(np.int32)
-
-
 def lens(unlensed: Mapping[str, Array], lmax: int) -> Array:
     """Lens a sky: X(n) becomes X(n + grad phi(n)), polarisation parallel-transported.
 
@@ -261,12 +249,10 @@ def lens(unlensed: Mapping[str, Array], lmax: int) -> Array:
     shortest = min(alm_lmax(alm) for alm in unlensed.values())
     if shortest < lmax:
         raise ValueError(f"unlensed coefficients end at {shortest}, below lmax {lmax} of the lensed sky")
-    top = lmax + TEMPERATURE_MARGIN
-    fields = [_remap(unlensed["T"], unlensed["P"], lmax, spin=0, limits=(top, top))]
+    used = _used_lmax(lmax)
+    fields = [_remap(unlensed["T"], unlensed["P"], lmax, spin=0, limits=(used["T"], used["T"]))]
     if "E" in unlensed:
-        base = max(lmax, _SMALLEST_LMAX)
-        limits = (base + E_MODE_MARGIN, base + POTENTIAL_MARGIN)
-        fields.append(_remap(unlensed["E"], unlensed["P"], lmax, spin=2, limits=limits))
+        fields.append(_remap(unlensed["E"], unlensed["P"], lmax, spin=2, limits=(used["E"], used["P"])))
     lensed = np.concatenate(fields)  # (1 | 3, nalm)
     lensed[:, [0, 1, lmax + 1]] = 0  # (l, m) = (0, 0), (1, 0), (1, 1)
     return lensed
@@ -275,7 +261,8 @@ def lens(unlensed: Mapping[str, Array], lmax: int) -> Array:
 def _remap(alm: Array, potential: Array, lmax: int, *, spin: int, limits: tuple[int, int]) -> Array:
     """Lens one field, spin 0 (T) or 2 (E): shape (1, alm_size(lmax)) or (2, alm_size(lmax))."""
     field, phi = (
-        change_lmax(a, min(alm_lmax(a), top)) for a, top in zip((alm, potential), limits, strict=True)
+        change_lmax(part, min(alm_lmax(part), top))
+        for part, top in zip((alm, potential), limits, strict=True)
     )
     margin = _POLARISATION_GRID_MARGIN if spin else _TEMPERATURE_GRID_MARGIN
     grid = _grid((alm_lmax(field) + lmax) // 2 + margin)

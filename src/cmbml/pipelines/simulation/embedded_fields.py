@@ -14,7 +14,7 @@ import healpy as hp
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbml.science.harmonics import filter_alm, synthesise
+from cmbml.science.harmonics import draw_white_alm, filter_alm, synthesise
 from cmbml.science.pixels import nside_to_npix
 from cmbml.science.seeds import generator_of
 
@@ -75,18 +75,6 @@ def missing_variance(spectrum: Spectrum, lmax: int) -> float:
     return float(1 - ((2 * ell + 1) * spectrum_amplitude(spectrum, lmax) ** 2).sum() / (4 * np.pi))
 
 
-@lru_cache(maxsize=4)
-def _draw_order(lmax: int) -> tuple[Array, Array, Array]:
-    """Return, per coefficient in healpy's layout, the draws that make it, and where m = 0.
-
-    Draw l^2 belongs to (l, 0), draws l^2 + 2m - 1 and l^2 + 2m to (l, m).
-    """
-    m = np.concatenate([np.full(lmax + 1 - m, m, np.int32) for m in range(lmax + 1)])
-    ell = np.concatenate([np.arange(m, lmax + 1, dtype=np.int32) for m in range(lmax + 1)])
-    first = ell * ell + np.maximum(2 * m - 1, 0)
-    return first, np.where(m > 0, first + 1, first), np.flatnonzero(m == 0)
-
-
 def unit_alm(lmax: int, seed: int, *key: str) -> Array:
     """Draw coefficients of unit power, C_l = 1.
 
@@ -103,13 +91,7 @@ def unit_alm(lmax: int, seed: int, *key: str) -> Array:
         Shape (alm_size(lmax),), complex64. Those up to a lower band limit
         are the same numbers as a draw with that band limit.
     """
-    draws = generator_of(seed, *key).standard_normal((lmax + 1) ** 2, dtype=np.float32)
-    real, imaginary, zonal = _draw_order(lmax)
-    alm = np.empty(len(real), np.complex64)
-    alm.real = draws[real] * np.float32(0.5**0.5)  # half the power in each part
-    alm.imag = draws[imaginary] * np.float32(0.5**0.5)
-    alm[zonal] = draws[real[zonal]]  # m = 0 is real and has all of it
-    return alm
+    return draw_white_alm(generator_of(seed, *key), lmax)
 
 
 def gaussian_field(spectrum: Spectrum, nside: int, lmax: int, seed: int, *key: str) -> Array:

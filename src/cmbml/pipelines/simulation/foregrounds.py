@@ -19,13 +19,14 @@ from cmbml.pipelines.simulation.observe import foreground_alm as emission_alm
 from cmbml.pipelines.simulation.settings import ForegroundSettings, Maps, Variation
 from cmbml.pipelines.simulation.sky_components import (
     SpectralOffsets,
-    component_emission,
+    add_emission,
     embedded_components,
     offset_factor,
     pysm_components,
     with_temperature_offset,
 )
 from cmbml.science.instrument import Channel, Instrument
+from cmbml.science.pixels import nside_to_npix
 from cmbml.science.seeds import generator_of, seed_of
 
 Array = NDArray[Any]
@@ -178,23 +179,24 @@ def _fixed_components(source: str, presets: tuple[str, ...], nside: int, polaris
     )
 
 
-def _emission(model: Any, channel: Channel, instrument: Instrument) -> Array:
-    """Return the emission in a channel, shape (1 | 3, npix)."""
-    return component_emission(model, channel.frequency_ghz, n_stokes=3 if instrument.is_polarised else 1)
+def _empty_sky(nside: int, instrument: Instrument) -> Array:
+    return np.zeros((3 if instrument.is_polarised else 1, nside_to_npix(nside)), np.float32)
 
 
 def _component_alm(model: Any, channel: Channel, instrument: Instrument, lmax: int) -> Array:
-    return emission_alm(
-        _emission(model, channel, instrument).astype(np.float32), lmax
-    )  # (1 | 3, nalm) complex64
+    emission = _empty_sky(model.nside, instrument)
+    add_emission(emission, model, channel.frequency_ghz)
+    return emission_alm(emission, lmax)  # (1 | 3, nalm) complex64
 
 
 def _varied_alm(components: Mapping[str, Any], instrument: Instrument, lmax: int) -> Array:
     """Sum the components in pixels, so that each channel is analysed once."""
     channels = []
     for channel in instrument:
-        emission = sum(_emission(model, channel, instrument) for model in components.values())
-        channels.append(emission_alm(np.asarray(emission, np.float32), lmax))
+        emission = _empty_sky(next(iter(components.values())).nside, instrument)
+        for model in components.values():
+            add_emission(emission, model, channel.frequency_ghz)
+        channels.append(emission_alm(emission, lmax))
     return np.stack(channels)
 
 

@@ -8,6 +8,7 @@ on this computer is an error that says where they belong.
 from collections.abc import Mapping
 from typing import Any
 
+import healpy as hp
 import numpy as np
 import pysm3
 import pysm3.units as u
@@ -28,6 +29,7 @@ from cmbml.science.units import MAP_UNIT, unit_factor
 
 __all__ = [
     "SpectralOffsets",
+    "add_emission",
     "component_emission",
     "embedded_components",
     "offset_factor",
@@ -213,11 +215,30 @@ def component_emission(model: Model, frequency_ghz: float, *, n_stokes: int) -> 
     FileNotFoundError
         If the model needs a file for this frequency that is not on this computer.
     """
+    emission = np.zeros((n_stokes, hp.nside2npix(model.nside)))
+    add_emission(emission, model, frequency_ghz)
+    return emission
+
+
+def add_emission(total: Array, model: Model, frequency_ghz: float) -> None:
+    """Add the emission of a component, as `component_emission` gives it, to a map.
+
+    Parameters
+    ----------
+    total
+        Shape (1 | 3, npix), uK_CMB; changed in place.
+    model
+        A model of `embedded_components` or `pysm_components`.
+    frequency_ghz
+        Centre frequency of the channel.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model needs a file for this frequency that is not on this computer.
+    """
     with offline(type(model).__name__):
         emission = model.get_emission(frequency_ghz * u.GHz)
-    measured = np.atleast_2d(emission.to_value(u.uK_RJ))[
-        :n_stokes
-    ]  # PySM gives (npix,), (1, npix) or (3, npix)
-    stokes = np.zeros((n_stokes, measured.shape[-1]))
-    stokes[: len(measured)] = measured
-    return stokes * unit_factor("uK_RJ", MAP_UNIT, frequency_ghz=frequency_ghz)
+    measured = np.atleast_2d(emission.to_value(u.uK_RJ))[: len(total)]  # PySM gives (npix,), (1 | 3, npix)
+    factor = unit_factor("uK_RJ", MAP_UNIT, frequency_ghz=frequency_ghz)
+    total[: len(measured)] += factor * measured  # a component without polarisation adds to I
