@@ -116,6 +116,19 @@ def coarse_covariance(coefficients: Array, fwhm: float) -> Array:
     return _smooth_coarsely(products, window)
 
 
+def is_narrow(fwhm: float, nside: int) -> bool:
+    """Return whether a Gaussian is too narrow for `coarse_covariance`, even at the pixels of `nside`.
+
+    Parameters
+    ----------
+    fwhm
+        Full width at half maximum of the Gaussian in radians.
+    nside
+        Resolution of the coefficients.
+    """
+    return bool(fwhm / np.sqrt(8 * np.log(2)) < PIXELS_PER_SIGMA * hp.nside2resol(nside))
+
+
 def coarse_nside(fwhm: float, nside: int) -> int:
     """Return the lowest resolution that a Gaussian's sigma spans widely, at most `nside`.
 
@@ -126,9 +139,8 @@ def coarse_nside(fwhm: float, nside: int) -> int:
     nside
         Resolution of the coefficients.
     """
-    sigma = fwhm / np.sqrt(8 * np.log(2))
     coarse = 1
-    while coarse < nside and PIXELS_PER_SIGMA * hp.nside2resol(coarse) > sigma:
+    while coarse < nside and is_narrow(fwhm, coarse):
         coarse *= 2
     return coarse
 

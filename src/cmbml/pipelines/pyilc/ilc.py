@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cmbml.pipelines.pyilc.covariance import (
     REFINEMENTS,
     coarse_covariance,
-    coarse_nside,
+    is_narrow,
     local_covariance,
 )
 from cmbml.pipelines.pyilc.needlets import Scale, cosine_needlets, plan_scales, taper_window
@@ -158,10 +158,10 @@ def _coefficients(alm: Array, scale: Scale, windows: Array) -> Array:
 
 def _scale_weights(coefficients: Array, scale: Scale, mixing: Array, settings: NeedletILC) -> Array:
     """Weights of the scale's channels, shape (n_used, 12 nside_j^2)."""
-    # A Gaussian too narrow for larger pixels leaves nothing to gain: then fast is what the reference does.
-    narrow = coarse_nside(scale.covariance_fwhm, scale.nside) == scale.nside
+    # A Gaussian of few pixels leaves nothing to gain: then fast is what the reference does.
+    as_published = settings.transforms == "reference" or is_narrow(scale.covariance_fwhm, scale.nside)
     try:
-        if settings.transforms == "reference" or narrow:
+        if as_published:
             return general_weights(local_covariance(coefficients, scale.covariance_fwhm), mixing)
         weights = positive_weights(coarse_covariance(coefficients, scale.covariance_fwhm), mixing)
     except SingularCovarianceError as error:
