@@ -301,7 +301,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         why = "; ".join(list(changes)[:_LISTED]) or "their recipe is not recorded"
         return (
             f"{self._path}: {len(stale + foreign)} partitions ({_some(stale + foreign)}) were made under "
-            f"another configuration: {why}. Nothing was changed. To recompute them, run again with "
+            f"another configuration: {why}. They are untouched. To recompute them, run again with "
             "--params on_mismatch=recompute; to keep them, restore the old values or give this run another "
             "data folder with --params data=<folder>"
         )

@@ -96,7 +96,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Instrument:
-    """The channels of an instrument, in order of nominal frequency."""
+    """The channels of an instrument, in the order of its table."""
 
     channels: tuple[Channel, ...]
 
@@ -220,7 +220,8 @@ class Observations:
         By channel name, shape (n_stokes, npix), RING, float32; one field for a
         channel without polarisation, three (I, Q, U) for one with it.
     units
-        By channel name, the unit of its map as astropy spells it.
+        By channel name, the unit of its map as astropy spells it; a channel that
+        is not named is in uK_CMB.
     """
 
     maps: Mapping[str, NDArray[Any]]
