@@ -38,7 +38,9 @@ def test_layers_run_from_raw_to_reporting(graph, caplog):
     assert "cyclic" not in caplog.text.lower()
 
 
-@pytest.mark.parametrize("name", ["test_observations", "test_cmb", "test_theory", "pyilc_cleaned_test", "mask"])
+@pytest.mark.parametrize(
+    "name", ["test_observations", "test_cmb", "test_theory", "pyilc_cleaned_test", "mask"]
+)
 def test_what_was_made_has_a_picture(graph, name):
     response = get_node_metadata_response(identity(name))
     metadata = response.model_dump() if hasattr(response, "model_dump") else response.body.decode()

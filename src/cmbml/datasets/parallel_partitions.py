@@ -1,55 +1,24 @@
 """A partitioned dataset that computes and writes its partitions in parallel."""
 
-import hashlib
 import inspect
 import json
 import logging
-import re
 import time
-import traceback
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import joblib
-import rich
-from joblib.externals.loky.process_executor import BrokenProcessPool
 from kedro.io.core import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview
 from kedro_datasets.partitions import PartitionedDataset
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from cmbml.science.threads import set_thread_count, thread_count
-
-# loky replaces a worker whose memory has grown, which our caches make it do; nothing is lost by it.
-warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+from cmbml.datasets.partition_recipes import ID, LISTED, Lazy, changes, fingerprint, recipe_of, some
+from cmbml.datasets.partition_work import ProgressBar, Task, run_tasks
+from cmbml.datasets.storage import write_files
 
 LOGGER = logging.getLogger(__name__)
 STATE_FOLDER = ".partitions"
-_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-_LISTED = 5
-"""Most names that an error message lists."""
-
-
-class _Lazy(Protocol):
-    """What a node returns per partition; `cmbml.partitions.Partition` is one."""
-
-    @property
-    def recipe(self) -> dict[str, Any]: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def __call__(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -171,11 +140,13 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         if missing:
             raise DatasetError(
                 f"{self._path}: {len(missing)} of {len(recipes)} partitions are missing "
-                f"({_some(missing)}); run the pipeline that makes them again, it goes on where it stopped"
+                f"({some(missing)}); run the pipeline that makes them again, it goes on where it stopped"
             )
-        return {name: StoredPartition(self._leaf(name), _hash(recipe)) for name, recipe in recipes.items()}
+        return {
+            name: StoredPartition(self._leaf(name), fingerprint(recipe)) for name, recipe in recipes.items()
+        }
 
-    def save(self, data: Mapping[str, _Lazy]) -> None:
+    def save(self, data: Mapping[str, Lazy]) -> None:
         """Compute and write the partitions that are not there yet.
 
         Parameters
@@ -192,7 +163,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         """
         if self._read_only:
             raise DatasetError(f"{self._path}: raw input is read-only; nothing is saved to it")
-        recipes = {name: _recipe_of(name, item) for name, item in sorted(data.items())}
+        recipes = {name: recipe_of(name, item) for name, item in sorted(data.items())}
         self._settle_mismatch(recipes)
         self._write_json("manifest.json", {"format": 1, "recipes": recipes})
         marks = self._read_marks()
@@ -203,8 +174,8 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             first = next(iter(failures))
             raise DatasetError(
                 f"{self._path}: {len(failures)} of {len(recipes)} partitions failed; the others are kept. "
-                + "; ".join(f"{name}: {failures[name]}" for name in list(failures)[:_LISTED])
-                + (" ..." if len(failures) > _LISTED else "")
+                + "; ".join(f"{name}: {failures[name]}" for name in list(failures)[:LISTED])
+                + (" ..." if len(failures) > LISTED else "")
                 + f". To see one alone: n_jobs=0 and the partition {first}"
             )
 
@@ -236,11 +207,11 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         root = self._filesystem._strip_protocol(self._normalized_path).rstrip(self._sep)
         return str(self._sep.join([root, STATE_FOLDER, name]))
 
-    def _leaf(self, name: str, fingerprint: str = "") -> AbstractDataset[Any, Any]:
+    def _leaf(self, name: str, mark: str = "") -> AbstractDataset[Any, Any]:
         """Return the dataset of one partition; where it can, it writes whose file it is."""
         arguments = deepcopy(self._dataset_config)
-        if fingerprint and "header" in inspect.signature(self._dataset_type.__init__).parameters:
-            arguments["header"] = {"SIMUL": name, "FINGPRNT": fingerprint, **arguments.get("header", {})}
+        if mark and "header" in inspect.signature(self._dataset_type.__init__).parameters:
+            arguments["header"] = {"SIMUL": name, "FINGPRNT": mark, **arguments.get("header", {})}
         arguments[self._filepath_arg] = self._join_protocol(self._partition_to_path(name))
         leaf: AbstractDataset[Any, Any] = self._dataset_type(**arguments)
         return leaf
@@ -254,7 +225,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         self._filesystem.makedirs(self._state_path(""), exist_ok=True)
-        _write_whole(self._filesystem, self._state_path(name), json.dumps(content, indent=1).encode())
+        write_files(self._filesystem, [(self._state_path(name), json.dumps(content, indent=1).encode)])
 
     def _read_marks(self) -> dict[str, str]:
         """Return {id: fingerprint} of the partitions that were finished.
@@ -267,10 +238,10 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             return {}
         names = [path.rsplit(self._sep, 1)[-1] for path in self._filesystem.ls(folder, detail=False)]
         marks = (name.split(".") for name in names if name.endswith(".done"))
-        return {name: fingerprint for name, fingerprint, _ in marks}
+        return {name: mark for name, mark, _ in marks}
 
     def _is_done(self, name: str, recipe: dict[str, Any], marks: Mapping[str, str]) -> bool:
-        return marks.get(name) == _hash(recipe) and self._leaf(name).exists()
+        return marks.get(name) == fingerprint(recipe) and self._leaf(name).exists()
 
     def _settle_mismatch(self, recipes: Mapping[str, dict[str, Any]]) -> None:
         """Compare with what lies there; raise, or clear the way to recompute."""
@@ -280,12 +251,12 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             name
             for name, recipe in recipes.items()
             if (name in known and known[name] != recipe)
-            or (name not in known and name in marks and marks[name] != _hash(recipe))
+            or (name not in known and name in marks and marks[name] != fingerprint(recipe))
         ]
         if (stale or foreign) and self._on_mismatch == "error":
             raise DatasetError(self._mismatch_message(stale, foreign, known, recipes))
         for name, recipe in recipes.items():
-            if name in marks and marks[name] != _hash(recipe):
+            if name in marks and marks[name] != fingerprint(recipe):
                 self._filesystem.rm_file(self._state_path(f"{name}.{marks[name]}.done"))
 
     def _mismatch_message(
@@ -295,12 +266,10 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         known: Mapping[str, dict[str, Any]],
         recipes: Mapping[str, dict[str, Any]],
     ) -> str:
-        changes = {
-            line: None for name in stale if name in known for line in _changes(known[name], recipes[name])
-        }
-        why = "; ".join(list(changes)[:_LISTED]) or "their recipe is not recorded"
+        told = {line: None for name in stale if name in known for line in changes(known[name], recipes[name])}
+        why = "; ".join(list(told)[:LISTED]) or "their recipe is not recorded"
         return (
-            f"{self._path}: {len(stale + foreign)} partitions ({_some(stale + foreign)}) were made under "
+            f"{self._path}: {len(stale + foreign)} partitions ({some(stale + foreign)}) were made under "
             f"another configuration: {why}. They are untouched. To recompute them, run again with "
             "--params on_mismatch=recompute; to keep them, restore the old values or give this run another "
             "data folder with --params data=<folder>"
@@ -318,7 +287,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         suffix = self._filename_suffix
         if suffix and not suffix.startswith(self._sep):
             names = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
-        return sorted(name for name in names if _ID.match(name) and self._leaf(name).exists())
+        return sorted(name for name in names if ID.match(name) and self._leaf(name).exists())
 
     def _load_foreign(self) -> dict[str, StoredPartition]:
         ids = self._foreign_ids()
@@ -338,11 +307,11 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             [file.removeprefix(path), info.get("size"), str(info.get("mtime", info.get("LastModified", "")))]
             for file, info in sorted(files.items())
         ]
-        return _hash({"foreign": facts})
+        return fingerprint({"foreign": facts})
 
     # ---- The work ---------------------------------------------------------
 
-    def _compute(self, pending: list[str], data: Mapping[str, _Lazy], *, total: int) -> dict[str, str]:
+    def _compute(self, pending: list[str], data: Mapping[str, Lazy], *, total: int) -> dict[str, str]:
         """Compute and write; return {id: what went wrong}."""
         if not pending:
             LOGGER.info("%s: all %d partitions are there already", self._path, total)
@@ -350,158 +319,17 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         LOGGER.info("%s: computing %d of %d partitions", self._path, len(pending), total)
         tasks = {name: self._task(name, data[name]) for name in pending}
         started, failures = time.monotonic(), {}
-        with _Bar(self._path, len(pending)) as bar:
-            for name, problem in self._run(tasks):
+        with ProgressBar(self._path, len(pending)) as bar:
+            for name, problem in run_tasks(
+                tasks, n_jobs=self._n_jobs, threads=self._threads, title=self._path
+            ):
                 bar.advance()
                 if problem is not None:
                     failures[name] = problem
         LOGGER.info("%s: %d partitions in %.1f s", self._path, len(pending), time.monotonic() - started)
         return dict(sorted(failures.items()))
 
-    def _task(self, name: str, item: _Lazy) -> "_Task":
-        fingerprint = _hash(item.recipe)
-        mark = self._state_path(f"{name}.{fingerprint}.done")
-        return _Task(name, item, self._leaf(name, fingerprint), self._filesystem, mark, self._threads)
-
-    def _run(self, tasks: dict[str, "_Task"]) -> Iterator[tuple[str, str | None]]:
-        if self._n_jobs == 0:
-            before = thread_count()
-            try:
-                yield from (task() for task in tasks.values())
-            finally:
-                set_thread_count(before)
-            return
-        left = dict(tasks)
-        for batch_size in (len(tasks), self._n_jobs, 1):
-            # A worker that dies takes the whole pool with it, and nobody knows which
-            # partition it had: the rest is tried again in ever smaller batches.
-            names = list(left)
-            for start in range(0, len(names), batch_size):
-                for name, problem in self._run_batch([left[n] for n in names[start : start + batch_size]]):
-                    del left[name]
-                    yield name, problem
-            if not left:
-                return
-            LOGGER.warning("%s: a worker process died; %d partitions are tried again", self._path, len(left))
-        for name in left:
-            yield (
-                name,
-                "its worker process died (killed by the system, out of memory, or a crash in a library)",
-            )
-
-    def _run_batch(self, tasks: "list[_Task]") -> Iterator[tuple[str, str | None]]:
-        """Run tasks in workers; stop early, without an error, when a worker dies."""
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=self._threads):
-            parallel = joblib.Parallel(n_jobs=self._n_jobs, return_as="generator_unordered", batch_size=1)
-            try:
-                yield from parallel(joblib.delayed(_call)(task) for task in tasks)
-            except BrokenProcessPool:
-                return
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Compute one partition, write it, and mark it as done."""
-
-    name: str
-    item: _Lazy
-    leaf: AbstractDataset[Any, Any]
-    filesystem: Any
-    mark: str
-    threads: int
-
-    def __call__(self) -> tuple[str, str | None]:
-        set_thread_count(self.threads)
-        try:
-            self.leaf.save(self.item())
-            self.filesystem.touch(self.mark)
-        except Exception as error:  # the summary names it; one bad sky must not stop the others
-            LOGGER.debug("%s failed\n%s", self.name, traceback.format_exc(), extra={"markup": False})
-            return self.name, f"{type(error).__name__}: {error}"
-        return self.name, None
-
-
-def _call(task: _Task) -> tuple[str, str | None]:
-    return task()
-
-
-class _Bar:
-    """A progress bar on a terminal, a line every tenth of the way elsewhere."""
-
-    def __init__(self, title: str, total: int) -> None:
-        console = rich.get_console()
-        self._title, self._total, self._done, self._said = title, total, 0, 0
-        self._on_terminal = console.is_terminal or console.is_jupyter
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        times = (TimeElapsedColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, *times, console=console, disable=not self._on_terminal)
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        self._task = self._progress.add_task(f"...{self._title[-40:]}", total=self._total)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def advance(self) -> None:
-        """Count one partition."""
-        self._done += 1
-        self._progress.advance(self._task)
-        tenth = 10 * self._done // self._total
-        if not self._on_terminal and tenth > self._said:
-            self._said = tenth
-            LOGGER.info("%s: %d of %d", self._title, self._done, self._total)
-
-
-def _recipe_of(name: str, item: _Lazy) -> dict[str, Any]:
-    if not _ID.match(name):
-        raise DatasetError(f"partition {name!r}: an id has only letters, digits, - and _, such as sim0000")
-    recipe = getattr(item, "recipe", None)
-    if recipe is None or not callable(item):
-        raise DatasetError(
-            f"partition {name}: a {type(item).__name__} has no recipe, so that it could not be told "
-            "apart from an older one; make partitions with cmbml.partitions.lift"
-        )
-    plain: dict[str, Any] = json.loads(json.dumps(recipe))
-    return plain
-
-
-def _hash(recipe: Mapping[str, Any]) -> str:
-    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        return {
-            key: leaf
-            for k, v in value.items()
-            for key, leaf in _flat(v, f"{prefix}.{k}" if prefix else k).items()
-        }
-    return {prefix: value}
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say in words how two recipes differ."""
-    before, now = _flat(old), _flat(new)
-    lines = []
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) == now.get(key):
-            continue
-        if key.startswith("inputs."):
-            lines.append(f"input {key.removeprefix('inputs.')} has changed")
-        else:
-            short = key.removeprefix("parameters.")
-            lines.append(f"{short} was {before.get(key, 'absent')}, is now {now.get(key, 'absent')}")
-    return lines
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (" ..." if len(names) > _LISTED else "")
-
-
-def _write_whole(filesystem: Any, path: str, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    filesystem.pipe_file(f"{path}.part", content)
-    filesystem.mv(f"{path}.part", path)
+    def _task(self, name: str, item: Lazy) -> Task:
+        own = fingerprint(item.recipe)
+        mark = self._state_path(f"{name}.{own}.done")
+        return Task(name, item, self._leaf(name, own), self._filesystem, mark, self._threads)

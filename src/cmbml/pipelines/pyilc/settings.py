@@ -59,8 +59,9 @@ class NeedletILC(BaseModel):
     """Names of the channels to use, or "all" (`drop_channels` says the opposite)."""
 
     transforms: Literal["fast", "reference"]
-    """How covariances are averaged: "fast" on larger pixels, which keeps them positive;
-    "reference" step by step as McCarthy & Hill's published code does, at many times the cost."""
+    """How covariances are averaged: "fast" on larger pixels where the region of the average
+    is wide enough for them; "reference" step by step as McCarthy & Hill's published code does, at many
+    times the cost."""
 
     @field_validator("nside")
     @classmethod
