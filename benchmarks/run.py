@@ -28,20 +28,25 @@ def measure(module: str, threads: int) -> list[dict]:
     return [{**row, "threads": threads} for row in rows]
 
 
+def is_reached(row: dict) -> bool:
+    limit = row.get("limit")
+    return limit is None or (row["ratio"] >= limit if row.get("at_least") else row["ratio"] <= limit)
+
+
 def describe(row: dict) -> str:
     limit = row.get("limit")
-    reached = limit is None or (row["ratio"] >= limit if row.get("at_least") else row["ratio"] <= limit)
     bound = "" if limit is None else f" ({'at least' if row.get('at_least') else 'at most'} {limit:g})"
     amounts = ", ".join(
         f"{key.replace('_', ' ')} {value:.3f}"
         for key, value in row.items()
         if key.endswith(("seconds", "gibibytes"))
     )
-    verdict = "      " if limit is None else "ok    " if reached else "MISSED"
+    verdict = "      " if limit is None else "ok    " if is_reached(row) else "MISSED"
     return f"{verdict} {row['name']}, threads {row['threads']}: ratio {row['ratio']:.2f}{bound}; {amounts}"
 
 
-def main() -> None:
+def main() -> int:
+    """Return how many figures missed their limit."""
     rows = []
     for module, threads in RUNS:
         for row in measure(module, threads):
@@ -50,7 +55,8 @@ def main() -> None:
     if "--record" in sys.argv:
         kept = ("name", "threads", "ratio", "limit", "at_least")
         RESULTS.write_text(json.dumps([{k: r[k] for k in kept if k in r} for r in rows], indent=2) + "\n")
+    return sum(not is_reached(row) for row in rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

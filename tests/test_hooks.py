@@ -2,7 +2,22 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from cmbml.hooks import CheckHooks, ReportHooks, instrument_conflicts, unknown_keys
+from cmbml.hooks import (
+    CheckHooks,
+    ReportHooks,
+    instrument_conflicts,
+    preset_conflicts,
+    resolution_conflicts,
+    unknown_keys,
+    unused_groups,
+)
+from cmbml.pipelines.simulation.settings import (
+    ForegroundSettings,
+    InstrumentSettings,
+    Maps,
+    Target,
+    Variation,
+)
 from cmbml.science.instrument import Channel, Instrument
 
 TABLE = Instrument(
@@ -32,7 +47,61 @@ def catalog(parameters: dict) -> DataCatalog:
     ],
 )
 def test_an_unknown_key_is_named_with_what_was_meant(key, message):
-    assert unknown_keys({key: 1, "nside": 64}, {"nside", "instrument"}) == [message]
+    assert unknown_keys({key, "nside"}, {"nside", "instrument"}) == [message]
+
+
+def reading(*groups: str) -> Pipeline:
+    return Pipeline([Node(keep, [f"params:{group}" for group in groups], "out", name="keep")])
+
+
+def test_a_group_that_no_node_reads_is_named():
+    (sentence,) = unused_groups({"maps", "mask"}, reading("maps"))
+    assert sentence.startswith("parameter mask: no part of this run reads it")
+
+
+def test_numbers_that_groups_share_must_agree():
+    parameters = {
+        "maps": Maps(nside=64, lmax=128),
+        "target": Target(nside=64, lmax=120, fwhm_arcmin=60),
+        "pyilc": Target(nside=64, lmax=128, fwhm_arcmin=80),
+    }
+    assert resolution_conflicts(parameters, reading("maps", "target", "pyilc")) == [
+        "maps.lmax 128, target.lmax 120, pyilc.lmax 128: must be the same; set the number they share in globals.yml",
+        "target.fwhm_arcmin 60.0, pyilc.fwhm_arcmin 80.0: must be the same; set the number they share in globals.yml",
+    ]
+    assert resolution_conflicts(parameters, reading("maps", "pyilc")) == []
+
+
+def test_presets_that_cannot_be_built_are_named_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSM_LOCAL_DATA", str(tmp_path))
+    variation = Variation(
+        brightness=0, dust_index=0, dust_temperature_kelvin=0, synchrotron_index=0, free_free_index=0
+    )
+
+    def chosen(**values) -> dict:
+        given = {
+            "source": "pysm",
+            "presets": ["s7"],
+            "nside": 16,
+            "vary": True,
+            "variation": variation,
+            **values,
+        }
+        return {"foregrounds": ForegroundSettings(**given)}
+
+    (sentence,) = preset_conflicts(chosen(), reading("foregrounds"))
+    assert "templates not on this computer" in sentence and "PYSM_LOCAL_DATA" in sentence
+    (sentence,) = preset_conflicts(chosen(presets=["d99"]), reading("foregrounds"))
+    assert "preset 'd99'" in sentence
+    assert preset_conflicts(chosen(source="embedded"), reading("foregrounds")) == []
+    assert preset_conflicts(chosen(), reading("maps")) == []
+
+
+def test_validated_groups_are_checked_like_plain_ones():
+    settings = InstrumentSettings(channels="44", stokes="I", beam_scale=1, fwhm_floor_arcmin=0)
+    parameters = {"instrument": settings}
+    (sentence,) = instrument_conflicts(parameters, pipeline(), catalog(parameters))
+    assert sentence.startswith("instrument.channels: channels '44'")
 
 
 def test_channels_that_fit_are_no_conflict():

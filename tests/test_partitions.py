@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from cmbml.partitions import Partition, fingerprint_of, lift, load, plain
+from cmbml.partitions import Known, Partition, check_origin, fingerprint_of, lift, load, made_from, plain
 
 
 class Noise(BaseModel):
@@ -111,3 +111,43 @@ def test_what_cannot_be_spelt_is_refused():
 def test_plain_values_load_as_themselves():
     assert load(3) == 3
     assert load(lifted()["sim0000"]) == 10.5
+
+
+def test_small_shared_inputs_are_spelt_out_in_recipes():
+    thing = Thing("a", (1, 2))
+    made = lift(add, version=1, partitioned={"number": {"sim0000": 1}}, shared={"offset": thing})["sim0000"]
+    assert made.recipe["inputs"]["offset"] == {"name": "a", "values": [1, 2]}
+    assert made_from(made)["offset"] == fingerprint_of(thing)
+
+
+def test_large_shared_inputs_are_known_by_their_fingerprint():
+    array = np.arange(5000.0)
+    made = lift(add, version=1, partitioned={"number": {"sim0000": 1}}, shared={"offset": array})["sim0000"]
+    assert made.recipe["inputs"]["offset"] == fingerprint_of(array)
+
+
+def test_partitions_made_from_another_thing_are_refused():
+    made = lifted()
+    check_origin(made, what="maps", remedy="make them anew", offset=10)
+    with pytest.raises(
+        ValueError, match="maps sim0000: made from another offset than the one at hand; make them anew"
+    ):
+        check_origin(made, what="maps", remedy="make them anew", offset=11)
+    second = lift(
+        add,
+        version=1,
+        partitioned={"number": made},
+        shared={"offset": 0},
+        parameters={"noise": Noise(level=0)},
+    )
+    check_origin(second, what="maps", remedy="", number=made)
+    with pytest.raises(ValueError, match="made from another number"):
+        check_origin(second, what="maps", remedy="", number=lifted(level=1))
+
+
+def test_what_is_not_recorded_is_not_refused():
+    check_origin({"sim0000": Known(1, "foreign")}, what="maps", remedy="", offset=3)
+
+
+def test_numbers_that_are_none_equal_one_another():
+    assert fingerprint_of({"a": float("nan")}) == fingerprint_of({"a": np.float32("nan")})

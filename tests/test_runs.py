@@ -1,6 +1,7 @@
 """The main job from the command line: it runs, resumes, and refuses what cannot work."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.kedro_runs import files, run, start
+from tests.kedro_runs import ROOT, files, run, start
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +88,7 @@ def test_a_killed_run_goes_on_to_bit_identical_results(simulated, tmp_path):
     run("--pipelines", "simulation", data=tmp_path)
     assert products(tmp_path) == products(simulated)
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert list(tmp_path.rglob("*.part")) == []
 
 
 def test_growing_a_split_leaves_the_others_alone(simulated, tmp_path):
@@ -106,6 +108,9 @@ def test_growing_a_split_leaves_the_others_alone(simulated, tmp_path):
         ({"nside": 48}, "nside 48: must be a power of two"),
         ({"lmax": 48}, "lmax 48: must lie between 2 and 3 nside - 1 = 47"),
         ({"target_fwhm_arcmin": 10}, "target beam 10 arcmin: its window at lmax 32 is"),
+        ({"cmb.lmax": 20}, "cmb.lmax 20.*: must be the same; set the number they share in globals.yml"),
+        ({"target.fwhm_arcmin": 400}, "target.fwhm_arcmin 400.*: must be the same"),
+        ({"foregrounds.source": "pysm", "foregrounds.presets": "[s7]"}, "templates not on this computer"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused_before_any_work(tmp_path, params, message):
@@ -114,10 +119,53 @@ def test_a_configuration_that_cannot_work_is_refused_before_any_work(tmp_path, p
     assert list(tmp_path.rglob("*.fits")) == []
 
 
-def test_another_configuration_is_refused_and_nothing_is_lost(simulated):
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"seed": 1}, "were made under another configuration: seed was 8675309, is now 1"),
+        ({"instrument.beam_scale": 4}, "instrument.channels.0.fwhm_arcmin was 600.0, is now 300.0"),
+        ({"stokes": "I"}, "polarised was True, is now False"),
+    ],
+)
+def test_another_configuration_is_refused_and_no_partition_is_lost(simulated, params, message):
     before = products(simulated)
-    with pytest.raises(
-        RuntimeError, match="were made under another configuration: seed was 8675309, is now 1"
-    ):
-        run("--pipelines", "simulation", data=simulated, seed=1)
+    with pytest.raises(RuntimeError, match=message):
+        run("--pipelines", "simulation", data=simulated, **params)
+    shared = {"instrument.ecsv", "foreground_alm.npz"}  # made anew by each run, and checked by who reads them
+    assert {name: content for name, content in products(simulated).items() if name not in shared} == {
+        name: content for name, content in before.items() if name not in shared
+    }
+    if "instrument.beam_scale" in params:
+        with pytest.raises(RuntimeError, match="observations sim0000: made from another instrument"):
+            run("--pipelines", "pyilc", data=simulated)
+    run("--pipelines", "simulation", data=simulated)
     assert products(simulated) == before
+
+
+def test_cleaned_maps_of_older_skies_are_not_compared_with_new_ones(simulated, tmp_path):
+    shutil.copytree(simulated, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "08_reporting")
+    run("--pipelines", "simulation", data=tmp_path / "data", seed=2, on_mismatch="recompute")
+    with pytest.raises(RuntimeError, match="cleaned map sim0000: made from another observations"):
+        run("--pipelines", "analysis", data=tmp_path / "data")
+
+
+def test_a_parameter_that_the_run_does_not_read_is_refused(simulated):
+    with pytest.raises(RuntimeError, match="parameter mask: no part of this run reads it"):
+        run("--pipelines", "analysis", data=simulated, **{"mask.latitude_deg": 60})
+
+
+def test_a_lost_channel_is_observed_again(simulated):
+    before = products(simulated)
+    (simulated / "03_primary/observations/test/sim0000/obs_143_map.fits").unlink()
+    run("--pipelines", "simulation", data=simulated)
+    assert products(simulated) == before
+
+
+def test_unknown_keys_of_an_environment_are_refused(tmp_path):
+    conf = tmp_path / "conf"
+    shutil.copytree(ROOT / "conf", conf)
+    (conf / "test" / "globals.yml").write_text((conf / "test" / "globals.yml").read_text() + "nsidee: 32\n")
+    (conf / "test" / "parameters.yml").write_text("nside: 128\n")
+    with pytest.raises(RuntimeError, match="parameter nside: not known.*parameter nsidee: not known"):
+        run("--conf-source", str(conf), data=tmp_path / "data")

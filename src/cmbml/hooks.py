@@ -33,15 +33,20 @@ class CheckHooks:
     """Conflicts that no single group of parameters can see, found before the first node."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._groups: set[str] = set()
+        self._globals: set[str] = set()
+        self._given_globals: set[str] = set()
+        self._given: set[str] = set()
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Note which parameter groups and command-line keys there are."""
+        """Note which groups and shared numbers there are, and what this run gives."""
         # Not by a second config loader: resolvers belong to the process, and it would take them over.
         base = Path(context.config_loader.conf_source) / "base"
-        files = [*base.glob("parameters*.yml"), *base.glob("globals*.yml")]
-        self._known = {str(key) for file in files for key in OmegaConf.load(file)}
+        self._groups = _keys(base, "parameters*.yml")
+        self._globals = _keys(base, "globals*.yml")
+        self._given_globals = set(context.config_loader["globals"])
+        self._given = set(context.config_loader.runtime_params or {})
 
     @hook_impl
     def before_pipeline_run(
@@ -52,25 +57,87 @@ class CheckHooks:
         Raises
         ------
         ValueError
-            If a parameter is unknown, or parameters contradict one another.
+            If a parameter is unknown or has no effect, parameters contradict one
+            another, or a foreground preset cannot be built.
         """
         parameters = catalog["parameters"].load()
+        groups = {
+            name: value for name, value in parameters.items() if name not in self._given & self._globals
+        }
         problems = [
-            *unknown_keys(parameters, self._known),
+            *unknown_keys(groups, self._groups),
+            *unknown_keys(self._given_globals, self._globals),
+            *unused_groups(self._given & self._groups, pipeline),
             *instrument_conflicts(parameters, pipeline, catalog),
+            *resolution_conflicts(parameters, pipeline),
+            *preset_conflicts(parameters, pipeline),
         ]
         if problems:
             raise ValueError("the configuration cannot work:\n- " + "\n- ".join(problems))
 
 
-def unknown_keys(parameters: dict[str, Any], known: set[str]) -> list[str]:
-    """Return a sentence for each top-level parameter that base does not have."""
+def _keys(folder: Path, pattern: str) -> set[str]:
+    return {str(key) for file in folder.glob(pattern) for key in OmegaConf.load(file)}
+
+
+def unknown_keys(given: set[str], known: set[str]) -> list[str]:
+    """Return a sentence for each key that the base environment does not have in that place."""
     sentences = []
-    for key in sorted(set(parameters) - known):
+    for key in sorted(given - known):
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
         sentences.append(f"parameter {key}: not known; {hint}")
     return sentences
+
+
+def unused_groups(given: set[str], pipeline: Pipeline) -> list[str]:
+    """Return a sentence for each group given on the command line that no node of the run reads."""
+    return [
+        f"parameter {group}: no part of this run reads it; give it to the pipeline that does"
+        for group in sorted(given)
+        if not _is_used(group, pipeline)
+    ]
+
+
+AGREEING = (
+    ("nside", ("maps", "target", "mask", "pyilc", "analysis")),
+    ("lmax", ("maps", "target", "cmb", "pyilc", "analysis")),
+)
+"""Numbers that groups share, and the groups; a group without the number is passed over."""
+
+BEAMS = (("target", "fwhm_arcmin"), ("pyilc", "fwhm_arcmin"), ("analysis", "map_fwhm_arcmin"))
+"""Where the common target beam stands."""
+
+
+def resolution_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str]:
+    """Return a sentence for each number on which the groups of this run do not agree."""
+    places = [[(group, key) for group in groups] for key, groups in AGREEING] + [list(BEAMS)]
+    sentences = []
+    for place in places:
+        values = {
+            f"{group}.{key}": getattr(parameters.get(group), key, None)
+            for group, key in place
+            if _is_used(group, pipeline)
+        }
+        stated = {name: value for name, value in values.items() if value is not None}
+        if len(set(stated.values())) > 1:
+            listed = ", ".join(f"{name} {value}" for name, value in stated.items())
+            sentences.append(f"{listed}: must be the same; set the number they share in globals.yml")
+    return sentences
+
+
+def preset_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str]:
+    """Return a sentence if foreground presets are asked for that cannot be built on this computer."""
+    foregrounds: Any = parameters.get("foregrounds")
+    if not _is_used("foregrounds", pipeline) or getattr(foregrounds, "source", "") != "pysm":
+        return []
+    from cmbml.pipelines.simulation.pysm_presets import check_presets  # noqa: PLC0415 (imports PySM)
+
+    try:
+        check_presets(foregrounds.presets, foregrounds.nside)
+    except (ValueError, FileNotFoundError) as error:
+        return [str(error)]
+    return []
 
 
 def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:

@@ -9,12 +9,16 @@ is the same thing.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel
+
+LONGEST_SPELT = 8000
+"""Characters of JSON up to which a shared input is written into recipes as it is."""
 
 
 @runtime_checkable
@@ -50,11 +54,13 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 (one return per type)
         digest = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()[:32]
         return f"array {value.dtype} {list(value.shape)} {digest}"
     if isinstance(value, np.generic):
-        return value.item()
+        return plain(value.item())
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"  # which JSON lacks, and which would differ from itself
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"a {type(value).__name__} cannot be part of a fingerprint: {value!r:.80}")
@@ -98,10 +104,7 @@ class Partition:
             "function": self.function.__name__,
             "version": self.version,
             "parameters": plain(self.parameters),
-            "inputs": {
-                name: value.fingerprint if isinstance(value, Loader) else fingerprint_of(value)
-                for name, value in self.inputs.items()
-            },
+            "inputs": {name: _spelt(value) for name, value in self.inputs.items()},
         }
 
     @property
@@ -117,14 +120,82 @@ class Partition:
 
 @dataclass(frozen=True)
 class Known:
-    """A value whose fingerprint is worked out once, for inputs that all partitions share."""
+    """A value whose fingerprint is worked out once, for inputs that all partitions share.
+
+    Parameters
+    ----------
+    value
+        What calling it returns.
+    fingerprint
+        Its hash.
+    spelt
+        The value in JSON's types, where it is small enough to be told in a message.
+    """
 
     value: Any
     fingerprint: str
+    spelt: Any = None
 
     def __call__(self) -> Any:
         """Return the value."""
         return self.value
+
+
+def known(value: Any) -> Loader:
+    """Return a value that partitions share as a loader; a loader as it is."""
+    if isinstance(value, Loader):
+        return value
+    spelt = plain(value)
+    text = json.dumps(spelt, sort_keys=True, separators=(",", ":"))
+    small = isinstance(spelt, dict) and len(text) <= LONGEST_SPELT
+    return Known(value, fingerprint_of(value), spelt if small else None)
+
+
+def _spelt(value: Any) -> Any:
+    """Return what a recipe says of an input: the value where it is small, else its fingerprint."""
+    own = known(value)
+    spelt = getattr(own, "spelt", None)
+    return own.fingerprint if spelt is None else spelt
+
+
+def made_from(loader: Any) -> Mapping[str, str]:
+    """Return {argument: fingerprint} of what a partition was made from; empty where that is not recorded."""
+    inputs = loader.recipe["inputs"] if isinstance(loader, Partition) else getattr(loader, "inputs", {})
+    return {
+        name: value if isinstance(value, str) else fingerprint_of(value) for name, value in inputs.items()
+    }
+
+
+def check_origin(partitions: Mapping[str, Any], *, what: str, remedy: str, **shared: Any) -> None:
+    """Refuse partitions that were made from another thing than the one at hand.
+
+    Parameters
+    ----------
+    partitions
+        {id: loader}.
+    what
+        What the partitions are, for the message.
+    remedy
+        What to do about it, for the message.
+    **shared
+        By the argument under which partitions record it: the thing at hand, or
+        {id: loader} for one that differs between simulations.
+
+    Raises
+    ------
+    ValueError
+        If the fingerprint that a partition recorded is not that of the thing at hand.
+    """
+    for argument, thing in shared.items():
+        partitioned = isinstance(thing, Mapping)
+        fingerprint = "" if partitioned else fingerprint_of(thing)
+        for name, loader in partitions.items():
+            recorded = made_from(loader).get(argument)
+            at_hand = thing[name].fingerprint if partitioned else fingerprint
+            if recorded is not None and recorded != at_hand:
+                raise ValueError(
+                    f"{what} {name}: made from another {argument} than the one at hand; {remedy}"
+                )
 
 
 def load(value: Any) -> Any:
@@ -174,16 +245,13 @@ def lift(
                 f"{function.__name__}: inputs {first} and {other} do not hold the same simulations; "
                 f"only one of them has {', '.join(apart[:5])}{' ...' if len(apart) > 5 else ''}"
             )
-    known = {
-        key: value if isinstance(value, Loader) else Known(value, fingerprint_of(value))
-        for key, value in (shared or {}).items()
-    }
+    common = {key: known(value) for key, value in (shared or {}).items()}
     return {
         name: Partition(
             id=name,
             function=function,
             version=version,
-            inputs={key: value[name] for key, value in partitioned.items()} | known,
+            inputs={key: value[name] for key, value in partitioned.items()} | common,
             parameters=dict(parameters or {}),
         )
         for name in ids

@@ -10,7 +10,7 @@ from kedro.io import DataCatalog
 from kedro.io.core import DatasetError
 
 from cmbml.datasets.parallel_partitions import ParallelPartitionedDataset
-from cmbml.partitions import lift
+from cmbml.partitions import lift, made_from
 
 LEAF = {"type": "kedro_datasets.json.JSONDataset"}
 
@@ -141,6 +141,41 @@ def test_a_lost_file_is_made_again_and_only_that(tmp_path):
     made.save(partitions())
     assert made.exists()
     assert (tmp_path / "sims" / "sim0001.json").stat().st_mtime_ns == before
+
+
+def test_a_cut_file_is_made_again_and_only_that(tmp_path):
+    made = dataset(tmp_path)
+    made.save(partitions())
+    before = contents(tmp_path)
+    (tmp_path / "sims" / "sim0002.json").write_text('{"va')
+    assert not made.exists()
+    with pytest.raises(DatasetError, match=r"1 of 4 partitions are missing \(sim0002\)"):
+        made.load()
+    made.save(partitions())
+    assert contents(tmp_path) == before
+
+
+def test_what_killed_runs_left_is_swept_away(tmp_path):
+    (tmp_path / "sims").mkdir()
+    (tmp_path / "sims" / "sim0001.json.0123abcd.part").write_text("{")
+    made = dataset(tmp_path)
+    made.save(partitions())
+    assert list((tmp_path / "sims").glob("*.part")) == []
+
+
+def test_a_failed_configuration_can_be_corrected(tmp_path):
+    made = dataset(tmp_path)
+    with pytest.raises(DatasetError, match="1 of 2 partitions failed"):
+        made.save({"sim0001": partitions(function=describe_or_fail)["sim0001"], **partitions(1)})
+    made.save(partitions(2))
+    assert made.exists()
+
+
+def test_loaders_tell_what_they_were_made_from(tmp_path):
+    made = dataset(tmp_path)
+    made.save(partitions())
+    assert made_from(made.load()["sim0001"]) == made_from(partitions()["sim0001"])
+    assert set(made_from(made.load()["sim0001"])) == {"number"}
 
 
 def test_another_parameter_is_an_error_that_names_it(tmp_path):

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kedro.io.core import AbstractDataset, DatasetError
@@ -14,7 +14,7 @@ from kedro_datasets._typing import ImagePreview
 from kedro_datasets.partitions import PartitionedDataset
 
 from cmbml.datasets.partition_recipes import ID, LISTED, Lazy, changes, fingerprint, recipe_of, some
-from cmbml.datasets.partition_work import ProgressBar, Task, run_tasks
+from cmbml.datasets.partition_work import ProgressBar, Task, file_sizes, run_tasks
 from cmbml.datasets.storage import write_files
 
 LOGGER = logging.getLogger(__name__)
@@ -31,10 +31,13 @@ class StoredPartition:
         Dataset of this one partition.
     fingerprint
         Hash of everything that determines its content.
+    inputs
+        By argument, what it was made from: a fingerprint, or the value itself.
     """
 
     dataset: AbstractDataset[Any, Any]
     fingerprint: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> Any:
         """Load the partition."""
@@ -143,7 +146,8 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
                 f"({some(missing)}); run the pipeline that makes them again, it goes on where it stopped"
             )
         return {
-            name: StoredPartition(self._leaf(name), fingerprint(recipe)) for name, recipe in recipes.items()
+            name: StoredPartition(self._leaf(name), fingerprint(recipe), recipe["inputs"])
+            for name, recipe in recipes.items()
         }
 
     def save(self, data: Mapping[str, Lazy]) -> None:
@@ -168,6 +172,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         self._write_json("manifest.json", {"format": 1, "recipes": recipes})
         marks = self._read_marks()
         pending = [name for name, recipe in recipes.items() if not self._is_done(name, recipe, marks)]
+        self._sweep(pending)
         failures = self._compute(pending, data, total=len(recipes))
         self._invalidate_caches()
         if failures:
@@ -230,8 +235,9 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
     def _read_marks(self) -> dict[str, str]:
         """Return {id: fingerprint} of the partitions that were finished.
 
-        A finished partition has an empty file `<id>.<fingerprint>.done` in the
-        state folder, written after its data: one listing tells all.
+        A finished partition has a file `<id>.<fingerprint>.done` in the state
+        folder, written after its data: one listing tells all. It holds the sizes
+        of the partition's files, so that a lost or cut one is noticed.
         """
         folder = self._state_path("")
         if not self._filesystem.exists(folder):
@@ -240,36 +246,33 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         marks = (name.split(".") for name in names if name.endswith(".done"))
         return {name: mark for name, mark, _ in marks}
 
-    def _is_done(self, name: str, recipe: dict[str, Any], marks: Mapping[str, str]) -> bool:
-        return marks.get(name) == fingerprint(recipe) and self._leaf(name).exists()
+    def _is_done(self, name: str, recipe: Mapping[str, Any], marks: Mapping[str, str]) -> bool:
+        if marks.get(name) != fingerprint(recipe):
+            return False
+        sizes = json.loads(self._filesystem.cat_file(self._state_path(f"{name}.{marks[name]}.done")))
+        return bool(sizes == file_sizes(self._filesystem, self._partition_to_path(name)))
 
     def _settle_mismatch(self, recipes: Mapping[str, dict[str, Any]]) -> None:
         """Compare with what lies there; raise, or clear the way to recompute."""
         known, marks = self._read_manifest() or {}, self._read_marks()
         foreign = [] if known or marks else [name for name in recipes if self._leaf(name).exists()]
         stale = [
-            name
-            for name, recipe in recipes.items()
-            if (name in known and known[name] != recipe)
-            or (name not in known and name in marks and marks[name] != fingerprint(recipe))
+            name for name, recipe in recipes.items() if marks.get(name, "") not in ("", fingerprint(recipe))
         ]
         if (stale or foreign) and self._on_mismatch == "error":
-            raise DatasetError(self._mismatch_message(stale, foreign, known, recipes))
-        for name, recipe in recipes.items():
-            if name in marks and marks[name] != fingerprint(recipe):
-                self._filesystem.rm_file(self._state_path(f"{name}.{marks[name]}.done"))
+            told = {name: known[name] for name in stale if fingerprint(known.get(name, {})) == marks[name]}
+            raise DatasetError(self._mismatch_message([*stale, *foreign], told, recipes))
+        for name in stale:
+            self._filesystem.rm_file(self._state_path(f"{name}.{marks[name]}.done"))
 
     def _mismatch_message(
-        self,
-        stale: list[str],
-        foreign: list[str],
-        known: Mapping[str, dict[str, Any]],
-        recipes: Mapping[str, dict[str, Any]],
+        self, names: list[str], old: Mapping[str, dict[str, Any]], new: Mapping[str, dict[str, Any]]
     ) -> str:
-        told = {line: None for name in stale if name in known for line in changes(known[name], recipes[name])}
+        """Say how the recipes of partitions differ from those that are asked for now."""
+        told = {line: None for name in old for line in changes(old[name], new[name])}
         why = "; ".join(list(told)[:LISTED]) or "their recipe is not recorded"
         return (
-            f"{self._path}: {len(stale + foreign)} partitions ({some(stale + foreign)}) were made under "
+            f"{self._path}: {len(names)} partitions ({some(names)}) were made under "
             f"another configuration: {why}. They are untouched. To recompute them, run again with "
             "--params on_mismatch=recompute; to keep them, restore the old values or give this run another "
             "data folder with --params data=<folder>"
@@ -329,7 +332,23 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         LOGGER.info("%s: %d partitions in %.1f s", self._path, len(pending), time.monotonic() - started)
         return dict(sorted(failures.items()))
 
+    def _sweep(self, names: list[str]) -> None:
+        """Remove what killed runs left of partitions: files that never got their final names."""
+        for name in names:
+            folder, stem = self._partition_to_path(name).rsplit(self._sep, 1)
+            for pattern in (f"{folder}/{stem}.*.part", f"{folder}/{stem}/*.part"):
+                for path in self._filesystem.glob(pattern):
+                    self._filesystem.rm_file(path)
+
     def _task(self, name: str, item: Lazy) -> Task:
         own = fingerprint(item.recipe)
         mark = self._state_path(f"{name}.{own}.done")
-        return Task(name, item, self._leaf(name, own), self._filesystem, mark, self._threads)
+        return Task(
+            name,
+            item,
+            self._leaf(name, own),
+            self._filesystem,
+            self._partition_to_path(name),
+            mark,
+            self._threads,
+        )

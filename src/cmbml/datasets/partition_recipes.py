@@ -53,6 +53,8 @@ def fingerprint(recipe: Mapping[str, Any]) -> str:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, list):
+        value = {str(place): item for place, item in enumerate(value)}
     if isinstance(value, Mapping) and value:
         return {
             key: leaf
@@ -69,10 +71,10 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) == now.get(key):
             continue
-        if key.startswith("inputs."):
-            lines.append(f"input {key.removeprefix('inputs.')} has changed")
+        short = key.removeprefix("parameters.").removeprefix("inputs.")
+        if short != key and key == f"inputs.{short}" and "." not in short:
+            lines.append(f"input {short} has changed")  # known by its fingerprint only
         else:
-            short = key.removeprefix("parameters.")
             lines.append(f"{short} was {before.get(key, 'absent')}, is now {now.get(key, 'absent')}")
     return lines
 

@@ -1,5 +1,6 @@
 """Compute and write partitions in worker processes, with one bar of progress."""
 
+import json
 import logging
 import traceback
 import warnings
@@ -21,10 +22,8 @@ from rich.progress import (
 )
 
 from cmbml.datasets.partition_recipes import Lazy
+from cmbml.datasets.storage import write_files
 from cmbml.science.threads import set_thread_count, thread_count
-
-# loky replaces a worker whose memory has grown, which our caches make it do; nothing is lost by it.
-warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
 
 LOGGER = logging.getLogger(__name__)
 
@@ -37,6 +36,7 @@ class Task:
     item: Lazy
     leaf: AbstractDataset[Any, Any]
     filesystem: Any
+    path: str
     mark: str
     threads: int
 
@@ -45,7 +45,8 @@ class Task:
         set_thread_count(self.threads)
         try:
             self.leaf.save(self.item())
-            self.filesystem.touch(self.mark)
+            sizes = file_sizes(self.filesystem, self.path)
+            write_files(self.filesystem, [(self.mark, json.dumps(sizes).encode)])
         except Exception as error:  # the summary names it; one bad sky must not stop the others
             LOGGER.debug("%s failed\n%s", self.name, traceback.format_exc(), extra={"markup": False})
             return self.name, f"{type(error).__name__}: {error}"
@@ -54,6 +55,15 @@ class Task:
 
 def _call(task: Task) -> tuple[str, str | None]:
     return task()
+
+
+def file_sizes(filesystem: Any, path: str) -> dict[str, int]:
+    """Return the size of every file of a partition, by its name below `path`; empty if there is none."""
+    filesystem.invalidate_cache(path)
+    return {
+        str(file).removeprefix(path): int(info["size"])
+        for file, info in sorted(filesystem.find(path, detail=True).items())
+    }
 
 
 class ProgressBar:
@@ -69,7 +79,7 @@ class ProgressBar:
 
     def __enter__(self) -> "ProgressBar":
         self._progress.start()
-        self._task = self._progress.add_task(f"...{self._title[-40:]}", total=self._total)
+        self._task = self._progress.add_task("/".join(self._title.split("/")[-2:]), total=self._total)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -127,7 +137,12 @@ def run_tasks(
 
 def _run_batch(tasks: list[Task], *, n_jobs: int, threads: int) -> Iterator[tuple[str, str | None]]:
     """Run tasks in workers; stop early, without an error, when a worker dies."""
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
+    with (
+        warnings.catch_warnings(),
+        joblib.parallel_config(backend="loky", inner_max_num_threads=threads),
+    ):
+        # loky replaces a worker whose memory has grown, which our caches make it do; nothing is lost by it
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
         try:
             yield from parallel(joblib.delayed(_call)(task) for task in tasks)

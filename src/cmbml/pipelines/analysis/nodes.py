@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cmbml.partitions import Loader, Partition, lift, load
+from cmbml.partitions import Loader, Partition, check_origin, lift, load
 from cmbml.pipelines.analysis.compare import measure, measure_channels
 from cmbml.pipelines.analysis.figures import sky_figure, spectra_figure
 from cmbml.pipelines.analysis.postprocess import AnalysisMask, analysis_mask, postprocess
@@ -30,7 +30,11 @@ def prepare_mask(mask: SkyMap, analysis: Analysis) -> AnalysisMask:
 
 
 def measure_method(
-    truth: Mapping[str, Loader], cleaned: Mapping[str, Loader], mask: AnalysisMask, analysis: Analysis
+    truth: Mapping[str, Loader],
+    cleaned: Mapping[str, Loader],
+    observations: Mapping[str, Loader],
+    mask: AnalysisMask,
+    analysis: Analysis,
 ) -> dict[str, Partition]:
     """Compare one method's maps with the truth, simulation by simulation.
 
@@ -39,6 +43,9 @@ def measure_method(
     truth, cleaned
         {simulation: loader of its `SkyMap`}; simulations that were not cleaned
         are left out.
+    observations
+        {simulation: loader of its `Observations`}: what cleaned maps must have
+        been made from.
     mask
         Weights of the comparison.
     analysis
@@ -53,13 +60,20 @@ def measure_method(
     Raises
     ------
     ValueError
-        If a cleaned simulation has no truth.
+        If a cleaned simulation has no truth, or was cleaned from other
+        observations than those at hand.
     """
     orphans = sorted(set(cleaned) - set(truth))
     if orphans:
         raise ValueError(
             f"cleaned maps {', '.join(orphans[:5])} have no truth; clean the simulations that there are"
         )
+    check_origin(
+        cleaned,
+        what="cleaned map",
+        remedy="clean again, with --params on_mismatch=recompute",
+        observations=observations,
+    )
     return lift(
         measure,
         version=VERSION,
@@ -82,7 +96,18 @@ def measure_single_channels(
     -------
     dict
         {simulation: lazy record with the rows "metrics" and "spectra" of each channel}.
+
+    Raises
+    ------
+    ValueError
+        If observations were made with another instrument.
     """
+    check_origin(
+        observations,
+        what="observations",
+        remedy="make both anew: kedro run --pipeline=simulation",
+        instrument=instrument,
+    )
     return lift(
         measure_channels,
         version=VERSION,

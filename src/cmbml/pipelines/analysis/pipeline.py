@@ -36,7 +36,12 @@ def create_pipeline() -> Pipeline:
             *(
                 Node(
                     measure_method,
-                    {"truth": "test_cmb", "cleaned": cleaned[method], **shared},
+                    {
+                        "truth": "test_cmb",
+                        "cleaned": cleaned[method],
+                        "observations": "test_observations",
+                        **shared,
+                    },
                     measured[method],
                     name=f"measure_{method}",
                 )

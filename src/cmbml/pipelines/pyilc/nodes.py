@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cmbml.partitions import Loader, Partition, lift
+from cmbml.partitions import Loader, Partition, check_origin, lift
 from cmbml.pipelines.pyilc.ilc import needlet_ilc
 from cmbml.pipelines.pyilc.settings import NeedletILC
 from cmbml.science.instrument import Instrument, Observations
@@ -33,7 +33,18 @@ def clean(
     -------
     dict
         {simulation: lazy `SkyMap`}, intensity at the common target beam, uK_CMB.
+
+    Raises
+    ------
+    ValueError
+        If observations were made with another instrument.
     """
+    check_origin(
+        observations,
+        what="observations",
+        remedy="make both anew: kedro run --pipeline=simulation",
+        instrument=instrument,
+    )
     return lift(
         clean_simulation,
         version=VERSION,

@@ -55,6 +55,32 @@ def pysm_components(presets: Sequence[str], nside: int) -> dict[str, Model]:
         If a template is neither in the folder PYSM_LOCAL_DATA nor in astropy's
         download cache.
     """
+    check_presets(presets, nside)
+    models = {}
+    for preset in presets:
+        with offline(preset):
+            models[preset] = create_components_from_config({preset: PRESET_MODELS[preset]}, nside=nside)[0]
+    return models
+
+
+def check_presets(presets: Sequence[str], nside: int) -> None:
+    """Raise if presets cannot be built on this computer; nothing is read.
+
+    Parameters
+    ----------
+    presets
+        Preset strings such as "d1".
+    nside
+        Resolution of the emission.
+
+    Raises
+    ------
+    ValueError
+        If PySM has no such preset, or it cannot take part (see the message).
+    FileNotFoundError
+        If a template is neither in the folder PYSM_LOCAL_DATA nor in astropy's
+        download cache.
+    """
     for preset in presets:
         _check_preset(preset)
     missing = [
@@ -62,11 +88,6 @@ def pysm_components(presets: Sequence[str], nside: int) -> dict[str, Model]:
     ]
     if missing:
         raise FileNotFoundError(_where_to_get(", ".join(presets), list(dict.fromkeys(missing))))
-    models = {}
-    for preset in presets:
-        with offline(preset):
-            models[preset] = create_components_from_config({preset: PRESET_MODELS[preset]}, nside=nside)[0]
-    return models
 
 
 def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:

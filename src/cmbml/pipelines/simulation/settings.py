@@ -22,7 +22,8 @@ class Simulations(Group):
     Parameters
     ----------
     seed
-        Every random number follows from it.
+        Every random number follows from it, but for the morphology of the one
+        embedded sky that simulations share where foregrounds do not vary.
     train, valid, test
         Number of simulations of the split, at least 1. Raising one leaves the
         simulations that are there untouched.
