@@ -61,11 +61,9 @@ class CheckHooks:
             another, or a foreground preset cannot be built.
         """
         parameters = catalog["parameters"].load()
-        groups = {
-            name: value for name, value in parameters.items() if name not in self._given & self._globals
-        }
         problems = [
-            *unknown_keys(groups, self._groups),
+            *unknown_keys(self._given, self._groups | self._globals),
+            *unknown_keys(set(parameters) - self._given, self._groups),
             *unknown_keys(self._given_globals, self._globals),
             *unused_groups(self._given & self._groups, pipeline),
             *instrument_conflicts(parameters, pipeline, catalog),
@@ -169,7 +167,8 @@ def _channels_of(group: Any) -> Any:
 
 
 def _is_used(group: str, pipeline: Pipeline) -> bool:
-    return any(name.removeprefix("params:").split(".")[0] == group for name in pipeline.inputs())
+    read = (name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:"))
+    return any(name.split(".")[0] == group for name in read)
 
 
 class ReportHooks:
