@@ -1,6 +1,7 @@
 """Pages that are made from code and configuration at every build, so that they cannot go stale."""
 
 import ast
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -189,7 +190,7 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
 
 def _parameter_section(docstring: str) -> dict[str, str]:
     """Return {name: text} of the section Parameters of a numpydoc docstring."""
-    lines = [line.removeprefix("    ") for line in docstring.splitlines()]
+    lines = inspect.cleandoc(docstring).splitlines()
     if "Parameters" not in lines:
         return {}
     docs: dict[str, str] = {}
