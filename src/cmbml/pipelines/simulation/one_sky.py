@@ -68,8 +68,7 @@ def foregrounds(seeds: Record, *, variation: Variation | None) -> dict[str, Any]
 
 def theory(cosmology: Mapping[str, float], *, settings: CMBSettings) -> TheorySpectra:
     """Return unlensed and lensed spectra of one cosmology."""
-    spectra = cosmology_spectra(cosmology, lmax=settings.lmax, accuracy=settings.lens_potential_accuracy)
-    return TheorySpectra(spectra.unlensed, spectra.lensed)
+    return cosmology_spectra(cosmology, lmax=settings.lmax, accuracy=settings.lens_potential_accuracy)
 
 
 def cmb(theory: TheorySpectra, seeds: Record, *, lmax: int, polarised: bool) -> Array:
