@@ -20,6 +20,11 @@ from pydantic import BaseModel
 LONGEST_SPELT = 8000
 """Characters of JSON up to which a shared input is written into recipes as it is."""
 
+_KEPT = 32
+"""How many shared inputs a process keeps loaded: more than there are channels."""
+
+_loaded: dict[str, Any] = {}
+
 
 @runtime_checkable
 class Loader(Protocol):
@@ -201,6 +206,38 @@ def check_origin(partitions: Mapping[str, Any], *, what: str, remedy: str, **sha
 def load(value: Any) -> Any:
     """Return what a loader loads, or the value itself if it is none."""
     return value() if isinstance(value, Loader) else value
+
+
+def restrict(partitions: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """Return loaders that read no more of each partition than is needed.
+
+    Parameters
+    ----------
+    partitions
+        {id: loader}.
+    **options
+        What the dataset of a partition is restricted to, such as `channels` and
+        `stokes` of observations. Loaders of what is in memory stay as they are.
+    """
+    return {
+        name: loader.restricted(**options) if hasattr(loader, "restricted") else loader
+        for name, loader in partitions.items()
+    }
+
+
+def load_once(value: Any) -> Any:
+    """Return what `load` returns, and keep the last few things loaded, for inputs that simulations share.
+
+    What is returned must not be changed.
+    """
+    if not isinstance(value, Loader):
+        return value
+    key = value.fingerprint
+    if key not in _loaded:
+        while len(_loaded) >= _KEPT:
+            _loaded.pop(next(iter(_loaded)))
+        _loaded[key] = value()
+    return _loaded[key]
 
 
 def lift(

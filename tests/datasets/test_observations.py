@@ -332,3 +332,20 @@ def test_a_damaged_channel_is_named(folder):
     path.write_bytes(path.read_bytes()[:6000])
     with pytest.raises(DatasetError, match=r"obs_217_map\.fits: the file is cut short"):
         load(folder)
+
+
+def test_a_restricted_dataset_reads_no_other_field_or_channel(tmp_path):
+    dataset = ObservationsDataset(filepath=tmp_path / "sim0000")
+    dataset.save(
+        Observations(
+            {"100": np.ones((3, 12), np.float32), "143": np.ones((3, 12), np.float32)},
+            {"100": "uK_CMB", "143": "uK_CMB"},
+        )
+    )
+    (tmp_path / "sim0000" / "obs_143_map.fits").write_bytes(b"not a map")
+    part = dataset.restricted(channels=["100"], stokes="I")
+    observed = part.load()
+    assert list(observed.maps) == ["100"]
+    assert observed.maps["100"].shape == (1, 12)
+    with pytest.raises(DatasetError, match="read-only"):
+        part.save(observed)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cmbml.datasets.alm import AlmDataset
     from cmbml.datasets.array_archive import ArrayArchiveDataset
+    from cmbml.datasets.deferred import DeferredDataset
     from cmbml.datasets.figure import FigureDataset
     from cmbml.datasets.healpix_map import HealpixMapDataset
     from cmbml.datasets.instrument_table import InstrumentTableDataset
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AlmDataset": "alm",
     "ArrayArchiveDataset": "array_archive",
+    "DeferredDataset": "deferred",
     "FigureDataset": "figure",
     "HealpixMapDataset": "healpix_map",
     "InstrumentTableDataset": "instrument_table",
@@ -35,6 +37,7 @@ _MODULES = {
 __all__ = [
     "AlmDataset",
     "ArrayArchiveDataset",
+    "DeferredDataset",
     "FigureDataset",
     "HealpixMapDataset",
     "InstrumentTableDataset",

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy, deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -117,6 +117,23 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
             {name: sky_map.values for name, sky_map in maps.items()},
             {name: sky_map.unit for name, sky_map in maps.items()},
         )
+
+    def restricted(self, *, channels: Sequence[str], stokes: Literal["I", "IQU"]) -> "ObservationsDataset":
+        """Return the dataset of fewer channels and fields, which reads no others.
+
+        Parameters
+        ----------
+        channels
+            Names of the channels.
+        stokes
+            "IQU" for the fields that this dataset reads, or "I".
+        """
+        part = copy(self)
+        part._channels = list(channels)
+        if stokes == "I":
+            part._stokes, part._layout = stokes, replace(self._layout, fields=("I",))
+        part._read_only = True  # a folder is whole or not there
+        return part
 
     def save(self, data: Observations) -> None:
         """Write a file per channel.

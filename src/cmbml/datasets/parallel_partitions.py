@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from kedro.io.core import AbstractDataset, DatasetError
@@ -42,6 +42,11 @@ class StoredPartition:
     def __call__(self) -> Any:
         """Load the partition."""
         return self.dataset.load()
+
+    def restricted(self, **options: Any) -> "StoredPartition":
+        """Return the loader of a part of the partition, see `cmbml.partitions.restrict`."""
+        dataset: Any = self.dataset
+        return replace(self, dataset=dataset.restricted(**options))
 
 
 class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]

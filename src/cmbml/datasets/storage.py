@@ -6,6 +6,7 @@ for a result, and is then renamed: a run that is killed leaves the old file, or
 none. What cannot be read is reported with the name of its file.
 """
 
+import hashlib
 import io
 import os
 import uuid
@@ -205,6 +206,33 @@ def publish_files(filesystem: Any, staged: list[tuple[str, str]]) -> None:
     except BaseException:
         _discard(filesystem, staged)
         raise
+
+
+_LARGEST_HASHED = 64 * 2**20
+"""Bytes up to which a fingerprint is that of the content; more would take seconds to read."""
+
+
+def content_fingerprint(filesystem: Any, path: str) -> str:
+    """Return a hash that tells whether a file, or what is in a folder, is still the same.
+
+    Of the content up to 64 MiB in all, of names, sizes and times of change above;
+    the place itself does not count.
+
+    Parameters
+    ----------
+    filesystem
+        Of fsspec.
+    path
+        File or folder.
+    """
+    files = filesystem.find(path, detail=True)
+    small = sum(info.get("size") or 0 for info in files.values()) <= _LARGEST_HASHED
+    digest = hashlib.sha256()
+    for file, info in sorted(files.items()):
+        time = str(info.get("mtime", info.get("LastModified", "")))
+        content = hashlib.sha256(filesystem.cat_file(file)).hexdigest() if small else time
+        digest.update(f"{file.removeprefix(path)}:{info.get('size')}:{content}\n".encode())
+    return digest.hexdigest()[:32]
 
 
 def settle(key: str, *, in_file: Stated | None, in_catalog: Stated | None) -> Stated:

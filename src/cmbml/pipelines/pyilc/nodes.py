@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cmbml.partitions import Loader, Partition, check_origin, lift
+from cmbml.partitions import Loader, Partition, check_origin, lift, restrict
 from cmbml.pipelines.pyilc.ilc import needlet_ilc
 from cmbml.pipelines.pyilc.settings import NeedletILC
 from cmbml.science.instrument import Instrument, Observations
@@ -45,10 +45,11 @@ def clean(
         remedy="make both anew: kedro run --pipeline=simulation",
         instrument=instrument,
     )
+    names = used_channels(instrument, pyilc).names
     return lift(
         clean_simulation,
         version=VERSION,
-        partitioned={"observations": observations},
+        partitioned={"observations": restrict(observations, channels=names, stokes="I")},
         shared={"instrument": instrument},
         parameters={"settings": pyilc},
     )
@@ -62,9 +63,19 @@ def clean_simulation(observations: Observations, instrument: Instrument, setting
     ValueError
         If a channel is missing, or its unit cannot become uK_CMB.
     """
-    used = instrument.select(
-        tuple(instrument.names[number] for number in settings.channel_numbers(instrument.names))
-    )
+    used = used_channels(instrument, settings)
     beams = np.stack([channel.beam_window(settings.lmax) for channel in used])  # (n_channels, lmax + 1)
     result = needlet_ilc(observations.intensity(used), beams, settings=settings)
     return SkyMap(result.cleaned, MAP_UNIT)
+
+
+def used_channels(instrument: Instrument, settings: NeedletILC) -> Instrument:
+    """Return the channels that the ILC combines.
+
+    Raises
+    ------
+    ValueError
+        If a chosen channel is not in the instrument.
+    """
+    numbers = settings.channel_numbers(instrument.names)
+    return instrument.select(tuple(instrument.names[number] for number in numbers))
