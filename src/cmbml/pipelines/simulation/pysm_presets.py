@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,7 +128,10 @@ def _is_here(name: str) -> bool:
     folders = [Path(), *map(Path, remote.data_folders)]
     if any((folder / name).exists() for folder in folders):
         return True
-    return bool(astropy_data.is_url_in_cache(remote.data_url + name))
+    with warnings.catch_warnings():
+        # a computer on which astropy never downloaded anything has no cache
+        warnings.simplefilter("ignore", astropy_data.CacheMissingWarning)
+        return bool(astropy_data.is_url_in_cache(remote.data_url + name))
 
 
 def _where_to_get(preset: str, names: Sequence[str]) -> str:
