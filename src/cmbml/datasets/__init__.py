@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cmbml.datasets.alm import AlmDataset
     from cmbml.datasets.array_archive import ArrayArchiveDataset
+    from cmbml.datasets.channel_files import ChannelFilesDataset
     from cmbml.datasets.deferred import DeferredDataset
     from cmbml.datasets.figure import FigureDataset
     from cmbml.datasets.healpix_map import HealpixMapDataset
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AlmDataset": "alm",
     "ArrayArchiveDataset": "array_archive",
+    "ChannelFilesDataset": "channel_files",
     "DeferredDataset": "deferred",
     "FigureDataset": "figure",
     "HealpixMapDataset": "healpix_map",
@@ -37,6 +39,7 @@ _MODULES = {
 __all__ = [
     "AlmDataset",
     "ArrayArchiveDataset",
+    "ChannelFilesDataset",
     "DeferredDataset",
     "FigureDataset",
     "HealpixMapDataset",
