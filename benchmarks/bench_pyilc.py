@@ -36,6 +36,7 @@ COMMON = {
     "taper_width": 0,
     "channels": "all",
     "transforms": "fast",
+    "stokes": "I",
 }
 CASES = (
     ("needlet_ilc_nside128", {"peaks": (100, 200, 300, 383), "lmax": 382, "nside": 128}, 1.5),

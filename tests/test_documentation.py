@@ -262,7 +262,7 @@ def test_an_existing_dataset_is_cleaned_with_the_environment_of_the_readme(examp
     before = sorted(published.rglob("*"))
     small = {"nside": 16, "lmax": 32, "target_fwhm_arcmin": 300}
     run("--conf-source", str(example), "--pipelines", "pyilc", data=tmp_path, env="cmb_ml", **small)
-    cleaned = sorted(path.name for path in (tmp_path / "07_model_output/pyilc/test").glob("*.fits"))
+    cleaned = sorted(path.name for path in (tmp_path / "07_model_output/main/pyilc/test").glob("*.fits"))
     assert cleaned == ["sim0000.fits", "sim0001.fits"]
     assert sorted(published.rglob("*")) == before
 
@@ -354,5 +354,5 @@ def test_the_method_of_the_recipe_is_compared_with_the_others(with_method, tmp_p
         "--params",
         f"data={tmp_path},train=1,valid=1,test=1",
     )
-    table = pd.read_csv(tmp_path / "08_reporting" / "comparison.csv")
+    table = pd.read_csv(tmp_path / "08_reporting" / "main" / "comparison.csv")
     assert {METHOD, *method_names()} <= set(table["method"])

@@ -5,9 +5,11 @@ from kedro.pipeline import Node, Pipeline
 from cmbml.hooks import (
     CheckHooks,
     ReportHooks,
+    count_conflicts,
     instrument_conflicts,
     preset_conflicts,
     resolution_conflicts,
+    stokes_conflicts,
     unknown_keys,
     unused_groups,
 )
@@ -15,6 +17,7 @@ from cmbml.pipelines.simulation.settings import (
     ForegroundSettings,
     InstrumentSettings,
     Maps,
+    Simulations,
     Target,
     Variation,
 )
@@ -124,6 +127,38 @@ def test_a_method_that_wants_a_channel_that_is_not_simulated_is_a_conflict():
 def test_a_method_that_does_not_run_is_not_checked():
     parameters = {"instrument": {"channels": "30-100"}, "other": {"channels": ["545"]}}
     assert instrument_conflicts(parameters, pipeline(), catalog(parameters)) == []
+
+
+class Method(Maps):
+    stokes: str
+
+
+@pytest.mark.parametrize(
+    ("simulated", "wanted", "refused"),
+    [("IQU", "IQU", False), ("IQU", "I", False), ("I", "IQU", True), ("I", "I", False)],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_polarisation_is_cleaned_only_where_it_is_simulated(simulated, wanted, refused, together):
+    parameters = {
+        "instrument": InstrumentSettings(channels="all", stokes=simulated, beam_scale=1, fwhm_floor_arcmin=0),
+        "pyilc": Method(nside=16, lmax=32, stokes=wanted),
+    }
+    inputs = ["params:instrument", "params:pyilc"] if together else ["instrument", "params:pyilc"]
+    made = Pipeline([Node(keep, inputs, "out", name="keep")])
+    entries = {"instrument": MemoryDataset(TABLE.with_stokes(simulated))}
+    sentences = stokes_conflicts(parameters, made, DataCatalog(entries))
+    assert bool(sentences) == refused
+    if refused:
+        assert sentences[0].startswith("pyilc.stokes IQU: the simulations hold only I; set pyilc.stokes to I")
+
+
+def test_no_more_simulations_are_compared_than_there_are():
+    parameters = {"simulations": Simulations(seed=1, train=2, valid=2, test=4)}
+    assert count_conflicts(parameters, reading("simulations"), {"compared": "all"}) == []
+    assert count_conflicts(parameters, reading("simulations"), {"compared": 4}) == []
+    assert count_conflicts(parameters, reading("pyilc"), {"compared": 5}) == []
+    (sentence,) = count_conflicts(parameters, reading("simulations"), {"compared": 5})
+    assert sentence.startswith("compared 5: more than the 4 simulations of the test split")
 
 
 def test_all_conflicts_come_in_one_message():

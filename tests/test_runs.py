@@ -38,7 +38,7 @@ def finished(data: Path) -> dict[Path, int]:
 
 
 def test_the_whole_job_ends_with_a_comparison(simulated):
-    table = pd.read_csv(simulated / "08_reporting" / "comparison.csv")
+    table = pd.read_csv(simulated / "08_reporting" / "main" / "comparison.csv")
     methods = set(table["method"])
     assert "pyilc" in methods
     assert any(method.startswith("best single channel") for method in methods)
@@ -46,7 +46,7 @@ def test_the_whole_job_ends_with_a_comparison(simulated):
 
 
 def test_cleaning_beats_every_single_channel(simulated):
-    table = pd.read_csv(simulated / "08_reporting" / "comparison.csv")
+    table = pd.read_csv(simulated / "08_reporting" / "main" / "comparison.csv")
     table = table[table["field"] == "I"].set_index("method")
     single = next(method for method in table.index if method.startswith("best single channel"))
     assert table.loc["pyilc", "mae_uK_mean"] < table.loc[single, "mae_uK_mean"]
@@ -66,7 +66,7 @@ def test_a_second_run_computes_nothing_again_and_says_where_the_results_are(simu
     output = run(data=simulated)
     skies = {path: time for path, time in before.items() if path.name != "mask.fits"}
     assert skies == {path: path.stat().st_mtime_ns for path in skies}
-    assert "08_reporting/comparison.csv" in output
+    assert "08_reporting/main/comparison.csv" in output
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_the_workers(simulated, tmp_path):
@@ -91,6 +91,18 @@ def test_a_killed_run_goes_on_to_bit_identical_results(simulated, tmp_path):
     assert list(tmp_path.rglob("*.part")) == []
 
 
+def test_several_cleanings_of_one_simulation_set_lie_side_by_side(simulated):
+    before = files(simulated / "08_reporting" / "main")
+    options = {"results": "polarised", "pyilc.stokes": "IQU", "compared": 1}
+    run("--pipelines", "pyilc,analysis", data=simulated, **options)
+    table = pd.read_csv(simulated / "08_reporting" / "polarised" / "comparison.csv")
+    assert {"I", "Q", "U", "E", "B"} <= set(table.loc[table["method"] == "pyilc", "field"])
+    assert (table["n_simulations"] == 1).all()
+    cleaned = simulated / "07_model_output" / "polarised" / "pyilc" / "test"
+    assert [path.name for path in cleaned.glob("*.fits")] == ["sim0000.fits"]
+    assert files(simulated / "08_reporting" / "main") == before
+
+
 def test_growing_a_split_leaves_the_others_alone(simulated, tmp_path):
     run("--pipelines", "simulation", data=tmp_path, train=1, valid=1, test=1)
     before = finished(tmp_path)
@@ -106,6 +118,8 @@ def test_growing_a_split_leaves_the_others_alone(simulated, tmp_path):
         ({"pyilc.peekS": 3}, "peekS"),
         ({"channels": "31"}, "instrument.channels: channels 31: no channel fits in the instrument table"),
         ({"nside": 48}, "nside 48: must be a power of two"),
+        ({"compared": 3}, "compared 3: more than the 2 simulations of the test split"),
+        ({"stokes": "I", "pyilc.stokes": "IQU"}, "pyilc.stokes IQU: the simulations hold only I"),
         ({"lmax": 48}, "lmax 48: must lie between 2 and 3 nside - 1 = 47"),
         ({"target_fwhm_arcmin": 10}, "target beam 10 arcmin: its window at lmax 32 is"),
         ({"cmb.lmax": 20}, "cmb.lmax 20.*: must be the same; set the number they share in globals.yml"),

@@ -37,6 +37,7 @@ class CheckHooks:
         self._globals: set[str] = set()
         self._given_globals: set[str] = set()
         self._given: set[str] = set()
+        self._numbers: dict[str, Any] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -46,7 +47,9 @@ class CheckHooks:
         self._groups = _keys(base, "parameters*.yml")
         self._globals = _keys(base, "globals*.yml")
         self._given_globals = set(context.config_loader["globals"])
-        self._given = set(context.config_loader.runtime_params or {})
+        given = context.config_loader.runtime_params or {}
+        self._given = set(given)
+        self._numbers = {**context.config_loader["globals"], **given}
 
     @hook_impl
     def before_pipeline_run(
@@ -68,6 +71,8 @@ class CheckHooks:
             *unused_groups(self._given & self._groups, pipeline),
             *instrument_conflicts(parameters, pipeline, catalog),
             *resolution_conflicts(parameters, pipeline),
+            *stokes_conflicts(parameters, pipeline, catalog),
+            *count_conflicts(parameters, pipeline, self._numbers),
             *preset_conflicts(parameters, pipeline),
         ]
         if problems:
@@ -122,6 +127,44 @@ def resolution_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list
             listed = ", ".join(f"{name} {value}" for name, value in stated.items())
             sentences.append(f"{listed}: must be the same; set the number they share in globals.yml")
     return sentences
+
+
+def stokes_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return a sentence for each method that is to clean polarisation where none is observed."""
+    wanting = [
+        group
+        for group, values in parameters.items()
+        if group != "instrument" and _is_used(group, pipeline) and getattr(values, "stokes", "I") == "IQU"
+    ]
+    if not wanting or _observed_stokes(parameters, pipeline, catalog) == "IQU":
+        return []
+    return [
+        f"{group}.stokes IQU: the simulations hold only I; set {group}.stokes to I, or simulate stokes IQU"
+        for group in wanting
+    ]
+
+
+def _observed_stokes(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> str:
+    """Return the fields that the run will observe, or that the instrument of an earlier run observed."""
+    if "instrument" not in pipeline.inputs():
+        return str(getattr(parameters.get("instrument"), "stokes", "IQU"))
+    if not catalog.exists("instrument"):
+        return "IQU"  # the run will say that the instrument is missing
+    instrument: Instrument = catalog["instrument"].load()
+    return "IQU" if instrument.is_polarised else "I"
+
+
+def count_conflicts(parameters: dict[str, Any], pipeline: Pipeline, numbers: dict[str, Any]) -> list[str]:
+    """Return a sentence if more simulations are to be compared than the run simulates."""
+    compared, simulated = numbers.get("compared", "all"), getattr(parameters.get("simulations"), "test", None)
+    if compared == "all" or simulated is None or not _is_used("simulations", pipeline):
+        return []
+    if compared <= simulated:
+        return []
+    return [
+        f"compared {compared}: more than the {simulated} simulations of the test split; "
+        "lower it or raise test"
+    ]
 
 
 def preset_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str]:

@@ -352,3 +352,21 @@ def test_construction_touches_no_file(tmp_path):
 def test_preview_is_declared_as_an_image():
     annotation = inspect.signature(ParallelPartitionedDataset.preview).return_annotation
     assert getattr(annotation, "__name__", annotation) == "ImagePreview"
+
+
+def test_no_more_partitions_are_kept_than_the_limit(tmp_path):
+    made = dataset(tmp_path, limit=2)
+    made.save(partitions())
+    assert list(made.load()) == list(contents(tmp_path)) == ["sim0000", "sim0001"]
+    before = contents(tmp_path)
+    dataset(tmp_path).save(partitions())
+    assert list(dataset(tmp_path).load()) == [f"sim{i:04d}" for i in range(4)]
+    assert before.items() <= contents(tmp_path).items()
+
+
+def test_a_limit_beyond_what_there_is_is_refused_before_any_work(tmp_path):
+    with pytest.raises(DatasetError, match="5 partitions are asked for, but there are only 4"):
+        dataset(tmp_path, limit=5).save(partitions())
+    assert not (tmp_path / "sims").exists()
+    with pytest.raises(DatasetError, match="limit 0: must be 'all' or a number"):
+        dataset(tmp_path, limit=0)

@@ -178,3 +178,20 @@ def test_a_channel_that_was_not_observed_is_named():
     observations = Observations({"100": np.zeros((1, 48))})
     with pytest.raises(ValueError, match=r"channels 143, 217: not observed; these observations hold 100"):
         observations.intensity(planck().select(("100", "143", "217")))
+
+
+def test_all_fields_of_the_channels_come_in_microkelvin():
+    instrument = Instrument((Channel("100", 100.89, 43.0, "IQU"), Channel("545", 555.2, 21.5, "I")))
+    observed = Observations({"100": np.ones((3, 12)), "545": np.ones((1, 12))}, {"100": "mK_CMB"})
+    polarised, intensity = observed.stokes(instrument)
+    assert (polarised.shape, intensity.shape) == ((3, 12), (1, 12))
+    np.testing.assert_allclose(polarised, 1e3)
+    np.testing.assert_allclose(intensity, 1)
+
+
+def test_a_channel_that_was_observed_without_its_polarisation_is_named():
+    instrument = Instrument((Channel("100", 100.89, 43.0, "IQU"),))
+    observed = Observations({"100": np.ones((1, 12))})
+    assert observed.intensity(instrument).shape == (1, 12)
+    with pytest.raises(ValueError, match="channel 100: measures IQU, but the observations hold only I"):
+        observed.stokes(instrument)

@@ -79,6 +79,8 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
     on_mismatch
         What to do with partitions of another configuration: "error", or
         "recompute" them.
+    limit
+        How many partitions are kept, from the first one on, or "all". Never more than there are.
     allow_missing
         Whether a folder that does not exist loads as no partitions at all.
     read_only
@@ -101,6 +103,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         n_jobs: int = 1,
         threads: int = 1,
         on_mismatch: Literal["error", "recompute"] = "error",
+        limit: int | Literal["all"] = "all",
         allow_missing: bool = False,
         read_only: bool = False,
         credentials: dict[str, Any] | None = None,
@@ -111,6 +114,8 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             raise DatasetError(f"on_mismatch {on_mismatch!r}: must be 'error' or 'recompute'")
         if n_jobs < 0 or threads < 1:
             raise DatasetError(f"n_jobs {n_jobs} must be 0 or more, threads {threads} at least 1")
+        if limit != "all" and (not isinstance(limit, int) or limit < 1):
+            raise DatasetError(f"limit {limit!r}: must be 'all' or a number of partitions, at least 1")
         super().__init__(
             path=str(path),
             dataset=dataset,
@@ -126,6 +131,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         self._n_jobs = n_jobs
         self._threads = threads
         self._on_mismatch = on_mismatch
+        self._limit = limit
         self._allow_missing = allow_missing
         self._read_only = read_only
 
@@ -166,13 +172,13 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         Raises
         ------
         DatasetError
-            If the dataset is read-only, an id cannot be a file name, a partition
-            has no recipe, what lies there belongs to another configuration, or
+            If the dataset is read-only, there are fewer partitions than its limit, an id cannot be a
+            file name, a partition has no recipe, what lies there belongs to another configuration, or
             partitions failed (after all were tried).
         """
         if self._read_only:
             raise DatasetError(f"{self._path}: raw input is read-only; nothing is saved to it")
-        recipes = {name: recipe_of(name, item) for name, item in sorted(data.items())}
+        recipes = {name: recipe_of(name, data[name]) for name in self._kept(data)}
         self._settle_mismatch(recipes)
         self._write_json("manifest.json", {"format": 1, "recipes": recipes})
         marks = self._read_marks()
@@ -210,6 +216,18 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             "n_jobs": self._n_jobs,
             "threads": self._threads,
         }
+
+    def _kept(self, data: Mapping[str, Lazy]) -> list[str]:
+        """Return the ids that are kept."""
+        ids = sorted(data)
+        if self._limit == "all":
+            return ids
+        if data and len(data) < self._limit:
+            raise DatasetError(
+                f"{self._path}: {self._limit} partitions are asked for, but there are only {len(data)}; "
+                "lower the number or make more of what they are made from"
+            )
+        return ids[: self._limit]
 
     # ---- What lies there --------------------------------------------------
 

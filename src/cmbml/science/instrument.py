@@ -247,16 +247,42 @@ class Observations:
         ValueError
             If a channel is missing.
         """
+        return np.stack([fields[0] for fields in self._converted(instrument, "I")])  # (n_channels, npix)
+
+    def stokes(self, instrument: Instrument) -> list[NDArray[Any]]:
+        """Return all fields of the channels of an instrument in uK_CMB.
+
+        Maps in another unit are converted at the channel's centre frequency.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            By channel, in the order of the instrument, shape (1, npix) for a channel without
+            polarisation and (3, npix) for one with it.
+
+        Raises
+        ------
+        ValueError
+            If a channel is missing, or lacks a field that the instrument says it measures.
+        """
+        return self._converted(instrument, STOKES)
+
+    def _converted(self, instrument: Instrument, stokes: str) -> list[NDArray[Any]]:
         missing = [name for name in instrument.names if name not in self.maps]
         if missing:
             raise ValueError(
                 f"channels {', '.join(missing)}: not observed; these observations hold {', '.join(self.maps)}"
             )
-        maps = [
-            self.maps[channel.name][0]
-            * unit_factor(
-                self.units.get(channel.name, MAP_UNIT), MAP_UNIT, frequency_ghz=channel.frequency_ghz
+        return [self._channel(channel, len(set(stokes) & set(channel.stokes))) for channel in instrument]
+
+    def _channel(self, channel: Channel, n_stokes: int) -> NDArray[Any]:
+        values = self.maps[channel.name]
+        if len(values) < n_stokes:
+            raise ValueError(
+                f"channel {channel.name}: measures {channel.stokes}, but the observations hold only I; "
+                "simulate stokes IQU, or clean the intensity alone"
             )
-            for channel in instrument
-        ]
-        return np.stack(maps)  # (n_channels, npix)
+        unit = self.units.get(channel.name, MAP_UNIT)
+        factor = unit_factor(unit, MAP_UNIT, frequency_ghz=channel.frequency_ghz)
+        converted: NDArray[Any] = values[:n_stokes] * factor
+        return converted

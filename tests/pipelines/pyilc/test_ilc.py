@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from cmbml.pipelines.pyilc import ilc
-from cmbml.pipelines.pyilc.ilc import ilc_scales, needlet_ilc
+from cmbml.pipelines.pyilc.ilc import ilc_scales, needlet_ilc, polarised_needlet_ilc
 from cmbml.pipelines.pyilc.settings import NeedletILC
 from cmbml.science.beams import ARCMIN, beam_window
-from cmbml.science.harmonics import alm_size, filter_alm, synthesise
+from cmbml.science.harmonics import alm_size, alm_to_cl, alm_to_map, filter_alm, map_to_alm, synthesise
 from cmbml.science.pixels import galactic_latitude
 from cmbml.science.threads import set_thread_count
 
@@ -26,6 +26,7 @@ SETTINGS = NeedletILC(
     taper_width=0,
     channels="all",
     transforms="fast",
+    stokes="I",
 )
 REFERENCE_SETTINGS = NeedletILC(
     peaks=(30, 80, 130, 191),
@@ -37,6 +38,7 @@ REFERENCE_SETTINGS = NeedletILC(
     taper_width=0,
     channels="all",
     transforms="reference",
+    stokes="I",
 )
 BOTH = pytest.mark.parametrize("transforms", ["fast", "reference"])
 
@@ -108,6 +110,46 @@ def test_weights_add_up_to_one_at_every_pixel(transforms):
     for scale, weights in zip(result.scales, result.weights, strict=True):
         assert weights.shape == (len(scale.channels), 12 * scale.nside**2)
         np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-10)
+
+
+def make_polarised_channels(noise):
+    """Return I, Q, U maps of the channels, beams, and the CMB's maps at the common beam."""
+    _, beams, _ = make_channels(noise=0)
+    cmb = np.stack([gaussian_alm(seed) for seed in (1, 4, 5)]) * np.array([[1], [0.1], [0.01]])
+    rng = np.random.default_rng(6)
+    maps = [alm_to_map(filter_alm(cmb, beam), NSIDE) for beam in beams]
+    maps = [sky + noise * rng.standard_normal(sky.shape) for sky in maps]
+    return maps, beams, alm_to_map(filter_alm(cmb, beams[-1]), NSIDE)
+
+
+def test_intensity_is_cleaned_alike_with_and_without_polarisation():
+    maps, beams, _ = make_polarised_channels(noise=0.1)
+    cleaned = polarised_needlet_ilc(maps, beams, settings=SETTINGS)
+    alone = needlet_ilc(np.stack([sky[0] for sky in maps]), beams, settings=SETTINGS).cleaned
+    np.testing.assert_allclose(cleaned[0], alone[0], rtol=0, atol=1e-5 * np.std(alone))
+
+
+def test_polarisation_of_the_cmb_is_kept_but_for_the_ilc_bias():
+    maps, beams, cmb = make_polarised_channels(noise=1e-4)
+    maps[-1] = maps[-1][:1]  # a channel without polarisation takes part in T alone
+    cleaned = polarised_needlet_ilc(maps, beams, settings=changed(SETTINGS, fwhm_arcmin=FWHM_ARCMIN[-1]))
+    assert cleaned.shape == (3, 12 * NSIDE**2)
+    for field in range(3):
+        assert np.std(cleaned[field] - cmb[field]) < np.sqrt(3 / 20) * np.std(cmb[field])
+
+
+def test_e_modes_do_not_become_b_modes():
+    maps, beams, _ = make_polarised_channels(noise=1e-4)
+    e_modes = map_to_alm(polarised_needlet_ilc(maps, beams, settings=SETTINGS), LMAX)
+    power = alm_to_cl(e_modes)
+    assert power[2, 4:].sum() < 0.02 * power[1, 4:].sum()  # the input has 0.01
+
+
+def test_polarised_maps_with_missing_pixels_are_refused():
+    maps, beams, _ = make_polarised_channels(noise=0.1)
+    maps[1][2, 7] = hp.UNSEEN
+    with pytest.raises(ValueError, match="1 missing pixels"):
+        polarised_needlet_ilc(maps, beams, settings=SETTINGS)
 
 
 def test_weights_are_not_kept_unless_asked_for():

@@ -15,6 +15,7 @@ VALID = {
     "taper_width": 0,
     "channels": "all",
     "transforms": "fast",
+    "stokes": "I",
 }
 
 
@@ -34,6 +35,7 @@ VALID = {
         ({"channels": ("100",)}, "name at least 2 channels, each once"),
         ({"channels": ("100", "100")}, "name at least 2 channels, each once"),
         ({"transforms": "quick"}, "'fast' or 'reference'"),
+        ({"stokes": "QU"}, "'I' or 'IQU'"),
         ({"peak": (33,)}, "Extra inputs are not permitted"),
     ],
 )

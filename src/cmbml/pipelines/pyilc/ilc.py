@@ -32,7 +32,8 @@ from cmbml.pipelines.pyilc.weights import (
     refine_weights,
 )
 from cmbml.science.beams import ARCMIN, beam_window
-from cmbml.science.harmonics import analyse, change_lmax, filter_alm, synthesise
+from cmbml.science.harmonics import alm_to_map, analyse, change_lmax, filter_alm, map_to_alm, synthesise
+from cmbml.science.instrument import STOKES
 from cmbml.science.pixels import npix_to_nside, nside_to_npix
 
 Array = NDArray[Any]
@@ -90,18 +91,69 @@ def needlet_ilc(
     _check_inputs(maps, beams, settings)
     response = _checked_mixing(mixing, len(maps))
     chosen = tuple(ilc_scales(beams, settings) if scales is None else scales)
+    alm = _analyse(np.asarray(maps, dtype=np.float64), settings.lmax, settings)
+    cleaned, kept = _combine(alm, beams, chosen, response, settings)
+    weights = tuple(kept) if keep_weights else ()
+    return NeedletILCResult(synthesise(cleaned, settings.nside).astype(np.float32), chosen, weights)
+
+
+def polarised_needlet_ilc(maps: Sequence[Array], beams: Array, *, settings: NeedletILC) -> Array:
+    """Clean the CMB's I, Q and U out of the maps of several channels.
+
+    T, E and B are scalar fields on the sphere, and each is cleaned as `needlet_ilc`
+    cleans the intensity: T from all channels, E and B from those that are polarised.
+
+    Parameters
+    ----------
+    maps
+        By channel, shape (1, npix) for I or (3, npix) for I, Q, U; RING, uK_CMB.
+    beams
+        Beam windows b_l of the channels, shape (n_channels, lmax + 1).
+    settings
+        See `NeedletILC`; its `channels` are to be chosen before.
+
+    Returns
+    -------
+    numpy.ndarray
+        I, Q, U of the CMB at the common beam, shape (3, npix), RING, float32, uK_CMB.
+
+    Raises
+    ------
+    ValueError
+        As `needlet_ilc`, for each of the fields.
+
+    References
+    ----------
+    Basak, S. & Delabrouille, J. 2013, MNRAS 435, 18, arXiv:1204.0292: needlet ILC of E and B.
+    """
+    polarised = np.array([len(channel) == len(STOKES) for channel in maps])
+    _check_inputs(np.stack([channel[0] for channel in maps]), beams, settings)
+    for channel in maps:
+        _check_inputs(channel, np.broadcast_to(beams[0], (len(channel), beams.shape[1])), settings)
+    alm = [_analyse_stokes(channel, settings) for channel in maps]
+    fields = [np.stack([fields[0] for fields in alm])]  # T: (n_channels, nalm)
+    fields += [np.stack([fields[row] for fields in alm if len(fields) == len(STOKES)]) for row in (1, 2)]
+    cleaned = []
+    for field, held in zip(fields, (beams, beams[polarised], beams[polarised]), strict=True):
+        scales = ilc_scales(held, settings)
+        cleaned.append(_combine(field, held, scales, np.ones(len(held)), settings)[0])
+    return alm_to_map(np.concatenate(cleaned), settings.nside).astype(np.float32)
+
+
+def _combine(
+    alm: Array, beams: Array, scales: Sequence[Scale], response: Array, settings: NeedletILC
+) -> tuple[Array, list[Array]]:
+    """Clean one scalar field: coefficients (1, nalm) at the common beam, and the weights of every scale."""
     common = beam_window(settings.fwhm_arcmin * ARCMIN, settings.lmax)
     common = common * taper_window(settings.taper_width, settings.lmax)
-    alm = _analyse(np.asarray(maps, dtype=np.float64), settings.lmax, settings)
     cleaned = np.zeros((1, alm.shape[-1]), alm.dtype)
     kept = []
-    for scale in chosen:
+    for scale in scales:
         coefficients = _coefficients(alm, scale, _scale_windows(scale, beams, common))
         weights = _scale_weights(coefficients, scale, response[scale.channels], settings)
         cleaned += _scale_alm(np.sum(weights * coefficients, axis=0), scale, settings)
-        if keep_weights:
-            kept.append(weights)
-    return NeedletILCResult(synthesise(cleaned, settings.nside).astype(np.float32), chosen, tuple(kept))
+        kept.append(weights)
+    return cleaned, kept
 
 
 def ilc_scales(beams: Array, settings: NeedletILC) -> tuple[Scale, ...]:
@@ -128,10 +180,20 @@ def ilc_scales(beams: Array, settings: NeedletILC) -> tuple[Scale, ...]:
 
 def _analyse(maps: Array, lmax: int, settings: NeedletILC) -> Array:
     """Analyse maps, with refinements fit for the band limit."""
+    return analyse(maps, lmax, iterations=_refinements(maps, lmax, settings))
+
+
+def _analyse_stokes(maps: Array, settings: NeedletILC) -> Array:
+    """Analyse I, or I, Q, U of one channel: T, or T, E, B, in double precision."""
+    iterations = _refinements(maps, settings.lmax, settings)
+    return map_to_alm(np.asarray(maps, dtype=np.float64), settings.lmax, iterations=iterations)
+
+
+def _refinements(maps: Array, lmax: int, settings: NeedletILC) -> int:
     # Up to 2 nside one refinement leaves about 1e-4 of the coefficients' rms. Near 3 nside
     # refinements do not converge, so that their number has to be that of the published results.
     enough = settings.transforms == "fast" and lmax <= 2 * npix_to_nside(maps.shape[-1])
-    return analyse(maps, lmax, iterations=1 if enough else REFINEMENTS)
+    return 1 if enough else REFINEMENTS
 
 
 def _scale_windows(scale: Scale, beams: Array, common: Array) -> Array:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cmbml.partitions import Loader, Partition, check_origin, lift, restrict
-from cmbml.pipelines.pyilc.ilc import needlet_ilc
+from cmbml.pipelines.pyilc.ilc import needlet_ilc, polarised_needlet_ilc
 from cmbml.pipelines.pyilc.settings import NeedletILC
 from cmbml.science.instrument import Instrument, Observations
 from cmbml.science.skymap import SkyMap
@@ -32,7 +32,7 @@ def clean(
     Returns
     -------
     dict
-        {simulation: lazy `SkyMap`}, intensity at the common target beam, uK_CMB.
+        {simulation: lazy `SkyMap`}, I or I, Q, U at the common target beam, uK_CMB.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def clean(
     return lift(
         clean_simulation,
         version=VERSION,
-        partitioned={"observations": restrict(observations, channels=names, stokes="I")},
+        partitioned={"observations": restrict(observations, channels=names, stokes=pyilc.stokes)},
         shared={"instrument": instrument},
         parameters={"settings": pyilc},
     )
@@ -65,8 +65,9 @@ def clean_simulation(observations: Observations, instrument: Instrument, setting
     """
     used = used_channels(instrument, settings)
     beams = np.stack([channel.beam_window(settings.lmax) for channel in used])  # (n_channels, lmax + 1)
-    result = needlet_ilc(observations.intensity(used), beams, settings=settings)
-    return SkyMap(result.cleaned, MAP_UNIT)
+    if settings.stokes == "I":
+        return SkyMap(needlet_ilc(observations.intensity(used), beams, settings=settings).cleaned, MAP_UNIT)
+    return SkyMap(polarised_needlet_ilc(observations.stokes(used), beams, settings=settings), MAP_UNIT)
 
 
 def used_channels(instrument: Instrument, settings: NeedletILC) -> Instrument:

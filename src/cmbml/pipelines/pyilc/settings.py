@@ -58,6 +58,9 @@ class NeedletILC(BaseModel):
     channels: tuple[str, ...] | Literal["all"]
     """Names of the channels to use, or "all" (`drop_channels` says the opposite)."""
 
+    stokes: Literal["I", "IQU"]
+    """Fields of the cleaned map: "I", or "IQU" to clean T, E and B, each from the channels that have it."""
+
     transforms: Literal["fast", "reference"]
     """How covariances are averaged: "fast" on larger pixels where the region of the average
     is wide enough for them; "reference" step by step as McCarthy & Hill's published code does, at many
