@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbml.science.bandpasses import Bandpass
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.pixels import npix_to_nside
 from cmbml.science.units import MAP_UNIT, unit_factor
@@ -32,6 +33,9 @@ class Channel:
         Level of its white noise in I, and in each of Q and U, in uK_CMB arcmin:
         the standard deviation of a pixel times the square root of its area. NaN
         if not known.
+    bandpass
+        Its response to frequency, which must reach on both sides of the centre;
+        None for a delta bandpass at the centre frequency.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Channel:
     stokes: str
     noise_temperature_uk_arcmin: float = 0.0
     noise_polarisation_uk_arcmin: float = 0.0
+    bandpass: Bandpass | None = None
 
     def __post_init__(self) -> None:
         if self.stokes not in ("I", "IQU"):
@@ -54,6 +59,13 @@ class Channel:
             if level < 0:
                 raise ValueError(
                     f"channel {self.name}: noise level {level} uK_CMB arcmin must not be negative"
+                )
+        if self.bandpass is not None:
+            lowest, *_, highest = self.bandpass.frequencies_ghz
+            if not lowest <= self.frequency_ghz <= highest:
+                raise ValueError(
+                    f"channel {self.name}: bandpass from {lowest:g} to {highest:g} GHz does not hold the "
+                    f"centre frequency {self.frequency_ghz:g} GHz; is it another channel's?"
                 )
 
     @property

@@ -1,0 +1,133 @@
+"""What a channel makes of an emission whose brightness depends on frequency.
+
+A map in K_CMB is calibrated so that a fluctuation of the CMB reads the same in
+every channel. An emission of brightness temperature T(nu), in K_RJ, so reads
+
+    sum_i q_i T(nu_i),    q_i = d_i w_i r(nu_i) / sum_j d_j w_j c(nu_j),
+
+with the response w to surface brightness, the steps d of the trapezoidal rule,
+and the brightness r of 1 K_RJ and c of 1 K_CMB, both in Jy/sr.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbml.science.units import MAP_UNIT, unit_factor
+
+if TYPE_CHECKING:
+    from cmbml.science.instrument import Channel
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bandpass:
+    """Response of a channel to frequency, linear between the frequencies given.
+
+    Parameters
+    ----------
+    frequencies_ghz
+        At least two, ascending, in GHz.
+    weights
+        Response to surface brightness (Jy/sr) at each, in any scale: only their
+        ratios count. A response to brightness temperature (K_RJ) becomes one to
+        surface brightness when it is divided by the square of the frequency.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two frequencies, numbers of frequencies and
+        weights differ, a frequency is not above the one before it or not above
+        0, or a weight is negative, not finite, or all are 0.
+
+    References
+    ----------
+    .. [1] Planck 2013 results IX, A&A 571, A9, section 3.2 (units of a band).
+    """
+
+    frequencies_ghz: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        frequencies, weights = np.array(self.frequencies_ghz), np.array(self.weights)
+        if len(frequencies) < 2 or len(frequencies) != len(weights):
+            raise ValueError(
+                f"bandpass of {len(frequencies)} frequencies and {len(weights)} weights: needs at least two "
+                "of each, and as many; for a single frequency leave the bandpass out"
+            )
+        band = f"bandpass from {frequencies[0]:g} to {frequencies[-1]:g} GHz"
+        if not (frequencies[0] > 0 and np.all(np.diff(frequencies) > 0) and np.isfinite(frequencies[-1])):
+            raise ValueError(
+                f"{band}: frequencies must be above 0 and ascending; sort them and leave out those that "
+                "occur twice"
+            )
+        if not (np.all(np.isfinite(weights)) and np.all(weights >= 0) and np.any(weights > 0)):
+            raise ValueError(f"{band}: weights must be finite and not negative, and one must be above 0")
+
+    @property
+    def steps_ghz(self) -> Array:
+        """Steps of the trapezoidal rule at each frequency, in GHz."""
+        half = np.diff(self.frequencies_ghz) / 2
+        steps: Array = np.append(half, 0) + np.append(0, half)
+        return steps
+
+
+@lru_cache(maxsize=256)
+def band_quadrature(channel: "Channel") -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the frequencies in GHz and the factors q_i of a channel's sum over an emission in K_RJ.
+
+    Returns
+    -------
+    tuple
+        A delta bandpass has its centre frequency, and the factor from uK_RJ to
+        uK_CMB there.
+    """
+    band = channel.bandpass
+    if band is None:
+        return (channel.frequency_ghz,), (_brightness("uK_RJ", channel.frequency_ghz, MAP_UNIT),)
+    response = band.steps_ghz * np.array(band.weights)
+    emission = np.array([_brightness("uK_RJ", frequency) for frequency in band.frequencies_ghz])
+    calibration = np.array([_brightness(MAP_UNIT, frequency) for frequency in band.frequencies_ghz])
+    factors = response * emission / np.sum(response * calibration)
+    return band.frequencies_ghz, tuple(factors.tolist())
+
+
+def _brightness(unit: str, frequency_ghz: float, to: str = "Jy/sr") -> float:
+    return unit_factor(unit, to, frequency_ghz=frequency_ghz)
+
+
+def band_average(channel: "Channel", sed: Callable[[float], Any]) -> Any:
+    """Return what a channel reads of a spectrum, in uK_CMB.
+
+    Parameters
+    ----------
+    channel
+        With a bandpass, or a delta bandpass at its centre frequency.
+    sed
+        The spectrum in uK_RJ as a function of the frequency in GHz: a number, or
+        an array, such as one value per source.
+
+    Returns
+    -------
+    float or numpy.ndarray
+        As `sed` returns.
+    """
+    return sum(
+        factor * sed(frequency)
+        for frequency, factor in zip(*band_quadrature(channel), strict=True)
+        if factor != 0
+    )
+
+
+def band_factor(channel: "Channel") -> float:
+    """Return the number that turns a band-averaged map in uK_RJ into one in uK_CMB.
+
+    Averaged as PySM does it: by the response to surface brightness, and then
+    expressed as the temperature of a Rayleigh-Jeans spectrum of equal average.
+    """
+    return float(band_average(channel, lambda _: 1.0))
