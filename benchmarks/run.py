@@ -12,7 +12,12 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
-RUNS = (("bench_pyilc", 2), ("bench_simulation", 1), ("bench_simulation", 2))
+RUNS = (
+    ("bench_pyilc", 2),
+    ("bench_simulation", 1),
+    ("bench_simulation", 2),
+    ("bench_containers", 1),
+)
 """Module, and threads: OpenMP takes their number when it is loaded, so that each run is a process."""
 
 PROGRAM = (

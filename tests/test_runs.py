@@ -74,6 +74,16 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_workers(simulated, tmp_p
     assert products(tmp_path) == products(simulated)
 
 
+def test_observations_in_hdf5_give_the_same_comparison(simulated, tmp_path):
+    run(data=tmp_path, train=1, valid=1, container="hdf5")
+    folder = tmp_path / "03_primary" / "observations_hdf5" / "test"
+    assert sorted(path.name for path in folder.glob("*.h5")) == ["sim0000.h5", "sim0001.h5"]
+    assert not (tmp_path / "03_primary" / "observations").exists()
+    for report in ("comparison.csv", "spectra.csv"):
+        one, other = (data / "08_reporting" / report for data in (simulated, tmp_path))
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_a_killed_run_goes_on_to_bit_identical_results(simulated, tmp_path):
     for marks in (1, 3, 5):
         process = start("--pipelines", "simulation", data=tmp_path)

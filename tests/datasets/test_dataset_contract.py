@@ -22,6 +22,7 @@ from cmbml.datasets import (
     AlmDataset,
     ArrayArchiveDataset,
     FigureDataset,
+    Hdf5ObservationsDataset,
     HealpixMapDataset,
     InstrumentTableDataset,
     JsonRecordDataset,
@@ -146,6 +147,15 @@ ARRAY = {"columns": ["TT", "EE"], "scaling": "dl", "lensed": True, "unit": "uK_C
 CASES = {
     "map": Case(HealpixMapDataset, "cmb.fits", sky_map, same_map, np.zeros((1, 768))),
     "observations": Case(ObservationsDataset, "sim0000", observations, same_observations, sky_map()),
+    "hdf5": Case(Hdf5ObservationsDataset, "sim0000.h5", observations, same_observations, sky_map()),
+    "hdf5 packed": Case(
+        Hdf5ObservationsDataset,
+        "sim0000.h5",
+        observations,
+        same_observations,
+        sky_map(),
+        {"compression": "gzip"},
+    ),
     "spectra": Case(PowerSpectraDataset, "cl.txt", spectra, same_spectra, np.zeros(20)),
     "spectra array": Case(PowerSpectraDataset, "cl.npy", spectra, same_spectra, np.zeros(20), ARRAY),
     "theory": Case(TheorySpectraDataset, "sim0000", theory, same_theory, spectra()),
@@ -298,7 +308,9 @@ def test_a_half_written_file_has_another_suffix(case, tmp_path, monkeypatch):
         dataset.save(case.data())
     assert not dataset.exists()
     assert {Path(name).suffix for name in contents(tmp_path)} <= {".part", ""}
-    assert not [name for name in contents(tmp_path) if name.endswith((".fits", ".json", ".txt", ".png"))]
+    assert not [
+        name for name in contents(tmp_path) if name.endswith((".fits", ".h5", ".json", ".txt", ".png"))
+    ]
 
 
 @every_dataset

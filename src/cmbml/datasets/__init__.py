@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.channel_files import ChannelFilesDataset
     from cmbml.datasets.deferred import DeferredDataset
     from cmbml.datasets.figure import FigureDataset
+    from cmbml.datasets.hdf5_observations import Hdf5ObservationsDataset
     from cmbml.datasets.healpix_map import HealpixMapDataset
     from cmbml.datasets.instrument_table import InstrumentTableDataset
     from cmbml.datasets.json_record import JsonRecordDataset
@@ -27,6 +28,7 @@ _MODULES = {
     "ChannelFilesDataset": "channel_files",
     "DeferredDataset": "deferred",
     "FigureDataset": "figure",
+    "Hdf5ObservationsDataset": "hdf5_observations",
     "HealpixMapDataset": "healpix_map",
     "InstrumentTableDataset": "instrument_table",
     "JsonRecordDataset": "json_record",
@@ -42,6 +44,7 @@ __all__ = [
     "ChannelFilesDataset",
     "DeferredDataset",
     "FigureDataset",
+    "Hdf5ObservationsDataset",
     "HealpixMapDataset",
     "InstrumentTableDataset",
     "JsonRecordDataset",

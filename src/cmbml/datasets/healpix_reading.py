@@ -7,7 +7,7 @@ convention, COSMO (with a warning).
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import healpy as hp
@@ -53,21 +53,59 @@ def decode_map(file: BinaryIO, path: str, layout: MapLayout) -> SkyMap:
         unit = _unit_of(table, chosen, layout.unit, path)
         pixels = np.asarray(table.data.field(0)).ravel().astype(np.int64) if explicit else None
         rows = [np.asarray(table.data.field(column)).ravel().astype(np.float32) for column in chosen]
-    nside = _nside_of(header, len(rows[0]), explicit=explicit)
+    names = tuple(chosen.values())
+    return settle_map(rows, names, unit=unit, header=header, layout=layout, path=path, pixels=pixels)
+
+
+def settle_map(
+    rows: Sequence[NDArray[Any]],
+    names: tuple[str, ...],
+    *,
+    unit: str,
+    header: Mapping[str, Any],
+    layout: MapLayout,
+    path: str,
+    pixels: NDArray[Any] | None = None,
+) -> SkyMap:
+    """Return fields as they lie in a file as a map: full sky, RING, COSMO.
+
+    Parameters
+    ----------
+    rows
+        A float32 array per field.
+    names
+        What each field is.
+    unit
+        Their unit.
+    header
+        What the file says, by FITS key.
+    layout
+        What the catalog says.
+    path
+        Name of the file, for warnings.
+    pixels
+        Numbers of the pixels of a partial sky; None for a full one.
+
+    Raises
+    ------
+    ValueError
+        If the file leaves open what the catalog does not state either,
+        contradicts it, or holds NaN or infinite pixels.
+    """
+    nside = _nside_of(header, len(rows[0]), explicit=pixels is not None)
     check_size(nside_to_npix(nside), layout.nside)
     _check_galactic(header)
     nested = _ordering_of(header, layout.ordering) == "NESTED"
     values = np.stack(
         [_ring_map(row, pixels, nside=nside, nested=nested) for row in rows]
     )  # (n_fields, npix)
-    names = tuple(chosen.values())
     _settle_pixels(values, names, nan=layout.nan)
     if any(name in SIGN_OF_U for name in names):
         _settle_sign(values, names, _convention_of(header, layout.polcconv, path))
     return SkyMap(values, unit, names, _facts(header))
 
 
-def _is_explicit(header: fits.Header) -> bool:
+def _is_explicit(header: Mapping[str, Any]) -> bool:
     scheme = str(header.get("INDXSCHM", "")).strip()
     return scheme == "EXPLICIT" or (not scheme and str(header.get("OBJECT", "")).strip() == "PARTIAL")
 
@@ -105,7 +143,7 @@ def _find(wanted: int | str, fields: Mapping[str, str]) -> str:
 
 def _unit_of(table: fits.BinTableHDU, chosen: Mapping[str, str], stated: str | None, path: str) -> str:
     found = {column: table.header.get(f"TUNIT{table.columns.names.index(column) + 1}") for column in chosen}
-    units = {column: _readable_unit(text, stated, path) for column, text in found.items()}
+    units = {column: readable_unit(text, stated, path) for column, text in found.items()}
     if len(set(units.values())) > 1:
         listed = ", ".join(f"{column} {text}" for column, text in found.items())
         raise ValueError(
@@ -114,8 +152,14 @@ def _unit_of(table: fits.BinTableHDU, chosen: Mapping[str, str], stated: str | N
     return settle("unit", in_file=next(iter(units.values())), in_catalog=stated)
 
 
-def _readable_unit(text: str | None, stated: str | None, path: str) -> str | None:
-    """Return a unit in its one spelling; None if the file leaves it to the catalog."""
+def readable_unit(text: str | None, stated: str | None, path: str) -> str | None:
+    """Return a file's unit in its one spelling; None if the file leaves it to the catalog.
+
+    Raises
+    ------
+    ValueError
+        If the unit cannot be read, and the catalog does not state it.
+    """
     if text is None or (stated is not None and not str(text).strip()):
         return None
     try:
@@ -129,7 +173,7 @@ def _readable_unit(text: str | None, stated: str | None, path: str) -> str | Non
         return None
 
 
-def _nside_of(header: fits.Header, length: int, *, explicit: bool) -> int:
+def _nside_of(header: Mapping[str, Any], length: int, *, explicit: bool) -> int:
     if explicit and "NSIDE" not in header:
         raise ValueError("a partial sky without NSIDE in its header cannot be placed on the sphere")
     nside = check_nside(int(header["NSIDE"])) if "NSIDE" in header else npix_to_nside(length)
@@ -138,7 +182,7 @@ def _nside_of(header: fits.Header, length: int, *, explicit: bool) -> int:
     return nside
 
 
-def _check_galactic(header: fits.Header) -> None:
+def _check_galactic(header: Mapping[str, Any]) -> None:
     coordinates = str(header.get("COORDSYS", "")).strip().upper()
     if coordinates and not coordinates.startswith("G"):
         raise ValueError(
@@ -147,7 +191,7 @@ def _check_galactic(header: fits.Header) -> None:
         )
 
 
-def _ordering_of(header: fits.Header, stated: str | None) -> str:
+def _ordering_of(header: Mapping[str, Any], stated: str | None) -> str:
     found = str(header.get("ORDERING", "")).strip().upper() or None
     ordering = settle("ordering", in_file="NESTED" if found == "NEST" else found, in_catalog=stated)
     if ordering not in ("RING", "NESTED"):
@@ -177,7 +221,7 @@ def _settle_pixels(values: NDArray[Any], names: tuple[str, ...], *, nan: str) ->
     values[is_unseen(values)] = UNSEEN
 
 
-def _convention_of(header: fits.Header, stated: str | None, path: str) -> str:
+def _convention_of(header: Mapping[str, Any], stated: str | None, path: str) -> str:
     found = str(header.get("POLCCONV", "")).strip().upper() or None
     if found is None and stated is None:
         warnings.warn(
@@ -199,12 +243,10 @@ def _settle_sign(values: NDArray[Any], names: tuple[str, ...], convention: str) 
                 np.negative(row, out=row, where=~is_unseen(row))
 
 
-def _facts(header: fits.Header) -> dict[str, HeaderValue]:
+def _facts(header: Mapping[str, Any]) -> dict[str, HeaderValue]:
     """Return the cards that are not about the table and that can be written again."""
     return {
-        card.keyword: card.value
-        for card in header.cards
-        if not LAYOUT_KEY.match(card.keyword)
-        and LEGAL_KEY.match(card.keyword)
-        and isinstance(card.value, str | int | float | bool)
+        key: value
+        for key, value in header.items()
+        if not LAYOUT_KEY.match(key) and LEGAL_KEY.match(key) and isinstance(value, str | int | float | bool)
     }

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmbml.datasets.fits_table import encode_tables
 from cmbml.datasets.healpix_layout import (
@@ -51,14 +52,7 @@ def encode_map(
         If the map and the catalog contradict each other, pixels are NaN or
         infinite in float32, or a card is not legal in FITS.
     """
-    if not isinstance(sky_map, SkyMap):
-        raise TypeError(
-            f"a {type(sky_map).__name__} cannot be saved as a map; give a cmbml.science.skymap.SkyMap"
-        )
-    _check_agreement(sky_map, layout)
-    with np.errstate(over="ignore"):  # found below, with its pixel
-        values = np.asarray(sky_map.values, dtype=np.float32)
-    check_finite(values, sky_map.fields, remedy="mark pixels that were not observed with healpy.UNSEEN")
+    values = written_values(sky_map, layout)
     names = column_names or tuple(COLUMN_NAMES.get(name, (name,))[0] for name in sky_map.fields)
     if len(names) != len(values):
         raise ValueError(f"column_names {', '.join(names)}: the map has {len(values)} fields")
@@ -68,8 +62,30 @@ def encode_map(
     )
     for name, row in zip(names, values, strict=True):
         table[name] = row.reshape(table[name].shape)
-    cards = {**_layout_cards(sky_map), **_fact_cards({**(header or {}), **sky_map.header})}
+    cards = {**layout_cards(sky_map), **fact_cards({**(header or {}), **sky_map.header})}
     return encode_tables([table], units=[sky_map.unit] * len(names), cards=[cards])
+
+
+def written_values(sky_map: SkyMap, layout: MapLayout) -> NDArray[np.float32]:
+    """Return the pixels of a map as they are written: float32, and checked.
+
+    Raises
+    ------
+    TypeError
+        If `sky_map` is no SkyMap.
+    ValueError
+        If the map and the catalog contradict each other, or pixels are NaN or
+        infinite in float32.
+    """
+    if not isinstance(sky_map, SkyMap):
+        raise TypeError(
+            f"a {type(sky_map).__name__} cannot be saved as a map; give a cmbml.science.skymap.SkyMap"
+        )
+    _check_agreement(sky_map, layout)
+    with np.errstate(over="ignore"):  # found below, with its pixel
+        values = np.asarray(sky_map.values, dtype=np.float32)
+    check_finite(values, sky_map.fields, remedy="mark pixels that were not observed with healpy.UNSEEN")
+    return values
 
 
 def _check_agreement(sky_map: SkyMap, layout: MapLayout) -> None:
@@ -86,7 +102,8 @@ def _check_agreement(sky_map: SkyMap, layout: MapLayout) -> None:
         )
 
 
-def _layout_cards(sky_map: SkyMap) -> dict[str, tuple[HeaderValue, str]]:
+def layout_cards(sky_map: SkyMap) -> dict[str, tuple[HeaderValue, str]]:
+    """Return the cards {key: (value, comment)} that describe a map as we write it."""
     cards: dict[str, tuple[HeaderValue, str]] = {
         "EXTNAME": ("MAP", "name of this table"),
         "PIXTYPE": ("HEALPIX", "HEALPix pixels"),
@@ -104,7 +121,14 @@ def _layout_cards(sky_map: SkyMap) -> dict[str, tuple[HeaderValue, str]]:
     return cards
 
 
-def _fact_cards(facts: Mapping[str, HeaderValue]) -> dict[str, tuple[HeaderValue, str]]:
+def fact_cards(facts: Mapping[str, HeaderValue]) -> dict[str, tuple[HeaderValue, str]]:
+    """Return facts about a map as cards.
+
+    Raises
+    ------
+    ValueError
+        If a key or a value is not legal in FITS.
+    """
     for key, value in facts.items():
         if not LEGAL_KEY.match(key) or LAYOUT_KEY.match(key):
             raise ValueError(

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import replace
 from functools import partial
@@ -15,10 +16,11 @@ from kedro_datasets._typing import ImagePreview
 from cmbml.datasets.healpix_layout import MapLayout
 from cmbml.datasets.healpix_reading import decode_map
 from cmbml.datasets.healpix_writing import encode_map
+from cmbml.datasets.observations_layout import Choice, ObservationsLayout, as_observations
 from cmbml.datasets.picture import sky_picture
 from cmbml.datasets.storage import check_writable, open_filesystem, publish_files, read_file, stage_files
-from cmbml.science.instrument import Observations, channel_names
-from cmbml.science.skymap import HeaderValue, SkyMap
+from cmbml.science.instrument import Observations
+from cmbml.science.skymap import HeaderValue
 
 _UNFINISHED = ".unfinished"
 """File that lies in a folder while its maps get their final names."""
@@ -66,7 +68,7 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         *,
         filepath: str | os.PathLike[str],
         pattern: str = "obs_{channel}_map.fits",
-        channels: str | int | list[str | int] | None = None,
+        channels: Choice = None,
         stokes: Literal["I", "IQU"] = "IQU",
         unit: str | None = None,
         nside: int | None = None,
@@ -86,16 +88,12 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         self.metadata = metadata
         if pattern.count("{channel}") != 1 or "/" in pattern:
             raise DatasetError(f"pattern {pattern!r}: must be a file name that holds {{channel}} once")
-        if stokes not in ("I", "IQU"):
-            raise DatasetError(f"stokes {stokes!r}: must be 'I' or 'IQU'")
         try:
-            fields = ("I",) if stokes == "I" else None
-            self._layout = MapLayout(1, fields, unit, nside, ordering, polcconv, nan)
+            maps = MapLayout(1, None, unit, nside, ordering, polcconv, nan)
+            self._layout = ObservationsLayout(channels, stokes, maps)
         except ValueError as error:
             raise DatasetError(f"{filepath}: {error}") from error
         self._pattern = pattern
-        self._channels = list(channels) if isinstance(channels, list | tuple) else channels
-        self._stokes = stokes
         self._read_only = read_only
         self._header = deepcopy(dict(header or {}))
 
@@ -108,15 +106,12 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
             If a channel is missing, a file is damaged, or the channels have
             different resolutions.
         """
-        files = self._chosen()
-        maps: dict[str, SkyMap] = {}
-        for name, path in files.items():
-            maps[name] = read_file(self._fs, path, partial(decode_map, layout=self._layout))
-        self._check_one_nside({name: sky_map.nside for name, sky_map in maps.items()})
-        return Observations(
-            {name: sky_map.values for name, sky_map in maps.items()},
-            {name: sky_map.unit for name, sky_map in maps.items()},
-        )
+        maps = {
+            name: read_file(self._fs, path, partial(decode_map, layout=self._layout.maps))
+            for name, path in self._chosen().items()
+        }
+        with self._named_errors():
+            return as_observations(maps)
 
     def restricted(self, *, channels: Sequence[str], stokes: Literal["I", "IQU"]) -> "ObservationsDataset":
         """Return the dataset of fewer channels and fields, which reads no others.
@@ -129,9 +124,7 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
             "IQU" for the fields that this dataset reads, or "I".
         """
         part = copy(self)
-        part._channels = list(channels)
-        if stokes == "I":
-            part._stokes, part._layout = stokes, replace(self._layout, fields=("I",))
+        part._layout = self._layout.restricted(channels=channels, stokes=stokes)
         part._read_only = True  # a folder is whole or not there
         return part
 
@@ -147,7 +140,8 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         check_writable(str(self._folder), read_only=self._read_only)
         if not isinstance(data, Observations):
             raise DatasetError(f"{self._folder}: a {type(data).__name__} cannot be saved; give Observations")
-        self._check_channels(data)
+        with self._named_errors():
+            self._layout.check(data)
         staged = stage_files(self._fs, [(self._path(name), self._encoder(data, name)) for name in data.maps])
         marker = self._file(_UNFINISHED)
         self._fs.pipe_file(marker, b"")
@@ -160,7 +154,7 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
 
     def preview(self) -> ImagePreview:
         """Return the intensity of every channel in a Mollweide projection."""
-        layout = replace(self._layout, fields=("I",))
+        layout = replace(self._layout.maps, fields=("I",))
         maps = {
             name: read_file(self._fs, path, partial(decode_map, layout=layout))
             for name, path in self._chosen().items()
@@ -202,51 +196,25 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
             )
         if not files:
             raise DatasetError(f"{self._folder}: no map there; files must be called {self._pattern}")
-        wanted = self._channels if isinstance(self._channels, list) else []
-        missing = [str(name) for name in wanted if str(name) not in files]
+        missing = self._layout.absent(tuple(files))
         if missing:
             raise DatasetError(
                 f"{self._folder}: no map of channel {', '.join(missing)} ({self._path(missing[0])}); "
                 f"there are the channels {', '.join(files)}"
             )
-        return {name: files[name] for name in self._fitting(tuple(files))}
+        with self._named_errors():
+            return {name: files[name] for name in self._layout.fitting(tuple(files))}
 
-    def _fitting(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return those of some channels that the catalog entry chooses."""
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Put the folder's name before what is wrong with its maps."""
         try:
-            return channel_names("all" if self._channels is None else self._channels, names)
+            yield
         except ValueError as error:
-            raise DatasetError(
-                f"{self._folder}: channels {self._channels!r} of the catalog entry do not fit the channels "
-                f"{', '.join(names)}"
-            ) from error
-
-    # ---- Checks ---------------------------------------------------------------
+            raise DatasetError(f"{self._folder}: {error}") from error
 
     def _encoder(self, data: Observations, name: str) -> Callable[[], bytes]:
-        return partial(_encode_channel, data, name, self._layout, stokes=self._stokes, header=self._header)
-
-    def _check_channels(self, data: Observations) -> None:
-        """Refuse to save what this entry would then not read."""
-        names = tuple(data.maps)
-        illegal = [name for name in names if not re.match(r"^[1-9]\d*$", name)]
-        if illegal or not names:
-            raise DatasetError(
-                f"{self._folder}: channels {', '.join(illegal) or 'none'}: "
-                "a channel's name is its nominal GHz"
-            )
-        read = self._fitting(names)
-        if set(read) != set(names):
-            raise DatasetError(
-                f"{self._folder}: not saved: the observations hold channels {', '.join(names)}, "
-                f"of which the catalog entry reads only {', '.join(read)} (channels: {self._channels})"
-            )
-        self._check_one_nside({name: data.maps[name].shape[-1] for name in names}, what="npix")
-
-    def _check_one_nside(self, sizes: Mapping[str, int], what: str = "nside") -> None:
-        if len(set(sizes.values())) > 1:
-            listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-            raise DatasetError(f"{self._folder}: the channels have different {what} ({listed})")
+        return partial(_encode_channel, data, name, self._layout, header=self._header)
 
     # ---- Kedro's side -----------------------------------------------------------
 
@@ -261,10 +229,10 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
             "filepath": self._folder,
             "protocol": self._protocol,
             "pattern": self._pattern,
-            "channels": self._channels,
-            "stokes": self._stokes,
-            "unit": self._layout.unit,
-            "nside": self._layout.nside,
+            "channels": self._layout.channels,
+            "stokes": self._layout.stokes,
+            "unit": self._layout.maps.unit,
+            "nside": self._layout.maps.nside,
             "read_only": self._read_only,
         }
 
@@ -276,20 +244,11 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
 
 
 def _encode_channel(
-    data: Observations, name: str, layout: MapLayout, *, stokes: str, header: Mapping[str, HeaderValue]
+    data: Observations, name: str, layout: ObservationsLayout, *, header: Mapping[str, HeaderValue]
 ) -> bytes:
     """Return one channel as a FITS file."""
-    values = data.maps[name]
-    if stokes == "I" and len(values) > 1:
-        raise ValueError(
-            f"channel {name} has {len(values)} fields, the catalog entry states stokes I; keep its first"
-        )
-    unit = data.units.get(name, layout.unit)
-    if unit is None:
-        raise ValueError(
-            f"channel {name} has no unit; give it in Observations.units or as `unit:` in the catalog entry"
-        )
+    channel_map = layout.channel_map(data, name, header)
     try:
-        return encode_map(SkyMap(values, unit, header=header), layout)
+        return encode_map(channel_map, layout.maps)
     except ValueError as error:
         raise ValueError(f"channel {name}: {error}") from error
