@@ -7,6 +7,7 @@ from cmbml.hooks import (
     ReportHooks,
     count_conflicts,
     instrument_conflicts,
+    mask_conflicts,
     preset_conflicts,
     resolution_conflicts,
     stokes_conflicts,
@@ -17,6 +18,7 @@ from cmbml.pipelines.simulation.settings import (
     ForegroundSettings,
     InstrumentSettings,
     Maps,
+    MaskSettings,
     Simulations,
     Target,
     Variation,
@@ -98,6 +100,26 @@ def test_presets_that_cannot_be_built_are_named_before_any_work(tmp_path, monkey
     assert "preset 'd99'" in sentence
     assert preset_conflicts(chosen(source="embedded"), reading("foregrounds")) == []
     assert preset_conflicts(chosen(), reading("maps")) == []
+
+
+def masked(source: str, polarisation: dict | None = None) -> dict:
+    cut = {"source": source, "latitude_deg": 20, "threshold": 0.9}
+    shape = {"nside": 16, "apodisation_deg": 5, "taper": "C1", "polarisation": polarisation}
+    return {"mask": MaskSettings(**cut, **shape)}
+
+
+def test_a_mask_file_that_is_not_there_is_named_before_any_work(tmp_path):
+    leaf = {"type": "cmbml.datasets.HealpixMapDataset", "filepath": str(tmp_path / "mask.fits")}
+    entry = {"type": "cmbml.datasets.DeferredDataset", "dataset": leaf, "purpose": "assets fetches it."}
+    inputs = DataCatalog.from_config({"mask_input": entry})
+    planck = {"source": "planck", "latitude_deg": 20, "threshold": 0.9}
+    expected = [f"mask.source planck: {tmp_path}/mask.fits: not there. assets fetches it."]
+    assert mask_conflicts(masked("planck"), reading("mask"), inputs) == expected
+    assert mask_conflicts(masked("galactic", planck), reading("mask"), inputs) == expected
+    assert mask_conflicts(masked("galactic"), reading("mask"), inputs) == []
+    assert mask_conflicts(masked("planck"), reading("analysis"), inputs) == []
+    (tmp_path / "mask.fits").touch()
+    assert mask_conflicts(masked("planck"), reading("mask"), inputs) == []
 
 
 def test_validated_groups_are_checked_like_plain_ones():

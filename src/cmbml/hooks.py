@@ -74,6 +74,7 @@ class CheckHooks:
             *stokes_conflicts(parameters, pipeline, catalog),
             *count_conflicts(parameters, pipeline, self._numbers),
             *preset_conflicts(parameters, pipeline),
+            *mask_conflicts(parameters, pipeline, catalog),
         ]
         if problems:
             raise ValueError("the configuration cannot work:\n- " + "\n- ".join(problems))
@@ -105,6 +106,8 @@ def unused_groups(given: set[str], pipeline: Pipeline) -> list[str]:
 AGREEING = (
     ("nside", ("maps", "target", "mask", "pyilc", "analysis")),
     ("lmax", ("maps", "target", "cmb", "pyilc", "analysis")),
+    ("apodisation_deg", ("mask", "analysis")),
+    ("taper", ("mask", "analysis")),
 )
 """Numbers that groups share, and the groups; a group without the number is passed over."""
 
@@ -179,6 +182,24 @@ def preset_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str
     except (ValueError, FileNotFoundError) as error:
         return [str(error)]
     return []
+
+
+def mask_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return a sentence if the mask is to be made from a file that is not there."""
+    cuts = getattr(parameters.get("mask"), "cuts", ())
+    if not _is_used("mask", pipeline) or all(cut.source != "planck" for cut in cuts):
+        return []
+    return [f"mask.source planck: {sentence}" for sentence in missing_input("mask_input", catalog)]
+
+
+def missing_input(name: str, catalog: DataCatalog) -> list[str]:
+    """Return a sentence with place and remedy if the data of a catalog entry are not there."""
+    dataset = catalog[name]
+    if dataset.exists():
+        return []
+    description = dataset._describe()
+    place = description.get("filepath") or description.get("path") or name
+    return [f"{place}: not there. {description.get('purpose', '')}".rstrip()]
 
 
 def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:

@@ -3,23 +3,15 @@
 A mask is a map of weights between 0 and 1: 1 keeps a pixel, 0 leaves it out.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import healpy as hp
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
-from cmbml.science.pixels import galactic_latitude, npix_to_nside
+from cmbml.science.pixels import galactic_latitude, npix_to_nside, nside_to_npix
 
 Array = NDArray[Any]
-Taper = Literal["C1", "C2"]
-
-_TAPERS: Mapping[str, Callable[[Array], Array]] = {
-    "C1": lambda x: x - np.sin(2 * np.pi * x) / (2 * np.pi),
-    "C2": lambda x: (1 - np.cos(np.pi * x)) / 2,
-}
 
 _NO_VALUE_BELOW = 0.5 * hp.UNSEEN
 """HEALPix marks pixels without a value by -1.6375e30; half of it keeps clear of float32 rounding."""
@@ -54,57 +46,43 @@ def galactic_mask(nside: int, latitude_deg: float) -> NDArray[np.float64]:
     return mask
 
 
-def apodise(mask: Array, width_deg: float, *, taper: Taper = "C1") -> NDArray[np.float64]:
-    """Return the mask tapered towards its holes; it only shrinks.
+def degrade_mask(mask: Array, nside: int, *, threshold: float) -> NDArray[np.float64]:
+    """Return a mask at another resolution, of weights 0 and 1.
 
-    Each pixel is multiplied by a function of its distance theta to the nearest
-    pixel of weight 0 (between the centres), which rises from 0 to 1 over
-    theta_* = `width_deg`:
-
-        C1: f = x - sin(2 pi x) / (2 pi)
-        C2: f = (1 - cos(pi x)) / 2
-        x = sqrt[(1 - cos theta) / (1 - cos theta_*)], and f = 1 for x >= 1.
+    A pixel is kept where the mean of the mask over it is at least the threshold. A finer
+    result takes the weight of the pixel around it.
 
     Parameters
     ----------
     mask
-        Shape (npix,), RING, between 0 and 1. It is not changed.
-    width_deg
-        Width theta_* of the taper in degrees, between 0 (no taper) and 180.
-    taper
-        "C1" or "C2".
+        Shape (npix,), RING, between 0 and 1.
+    nside
+        Resolution of the result.
+    threshold
+        Above 0, at most 1; applied at equal resolution as well.
 
     Returns
     -------
     numpy.ndarray
-        Shape (npix,), nowhere above `mask`, equal to it beyond theta_*.
+        Shape (12 nside^2,), RING, 0 or 1.
 
     Raises
     ------
     ValueError
-        If `mask` leaves the range from 0 to 1, or `width_deg` the range from 0
-        to 180, or the taper is not known.
-
-    References
-    ----------
-    Grain, Tristram & Stompor 2009, Phys. Rev. D 79, 123515 (the functions C1
-    and C2); Alonso, Sanchez & Slosar 2019, MNRAS 484, 4127 (the variable x on
-    the sphere, as in NaMaster).
+        If `mask` leaves the range from 0 to 1, or the threshold its own.
     """
-    if taper not in _TAPERS:
-        raise ValueError(f"taper {taper!r}: must be one of {', '.join(_TAPERS)}")
-    if not 0 <= width_deg <= 180:
-        raise ValueError(f"apodisation of {width_deg} deg: must lie between 0 and 180")
-    tapered = check_mask(mask).astype(np.float64)  # a copy
-    holes = tapered == 0
-    if width_deg == 0 or not holes.any():
-        return tapered
-    vectors = np.stack(hp.pix2vec(npix_to_nside(mask.size), np.arange(mask.size)), axis=-1)  # (npix, 3)
-    # A chord has length sqrt[2 (1 - cos theta)], so that x is a ratio of chords.
-    longest = 2 * np.sin(np.radians(width_deg) / 2)
-    chords, _ = KDTree(vectors[holes]).query(vectors[~holes], distance_upper_bound=longest)  # inf beyond
-    tapered[~holes] *= _TAPERS[taper](np.minimum(chords / longest, 1))
-    return tapered
+    if not 0 < threshold <= 1:
+        raise ValueError(
+            f"mask threshold {threshold}: must be above 0, where all would be kept, and at most 1"
+        )
+    npix = nside_to_npix(nside)
+    children = hp.reorder(check_mask(mask), r2n=True)  # those of one pixel are neighbours in NESTED order
+    if npix < mask.size:
+        means = children.reshape(npix, -1).mean(axis=1, dtype=np.float64)
+    else:
+        means = np.repeat(children, npix // mask.size)
+    kept: NDArray[np.float64] = hp.reorder((means >= threshold).astype(np.float64), n2r=True)
+    return kept
 
 
 def check_mask(mask: Array) -> Array:
@@ -132,6 +110,28 @@ def fsky_power(mask: Array) -> float:
     return float(np.mean(np.square(mask, dtype=np.float64)))
 
 
+def fsky_modes(mask: Array) -> float:
+    """Return the fraction of a sky's modes that is left under a mask.
+
+    mean(w^2)^2 / mean(w^4), in the paper's symbols f_sky w_2^2 / w_4: power in bands that
+    are wider than the mask couples multipoles scatters as if there were this times 2l + 1
+    modes at every multipole.
+
+    Raises
+    ------
+    ValueError
+        If the mask keeps nothing.
+
+    References
+    ----------
+    Hivon et al. 2002, Astrophys. J. 567, 2 (the number of degrees of freedom, nu_b).
+    """
+    squares = np.square(mask, dtype=np.float64)
+    if not squares.any():
+        raise ValueError("mask: it keeps no pixel; take a smaller cut or a narrower taper")
+    return float(np.mean(squares) ** 2 / np.mean(squares**2))
+
+
 def check_values(maps: Array, mask: Array, *, name: str) -> Array:
     """Return the maps if every pixel that the mask keeps has a value.
 
@@ -140,7 +140,7 @@ def check_values(maps: Array, mask: Array, *, name: str) -> Array:
     maps
         Shape (n_stokes, npix) or (npix,).
     mask
-        Shape (npix,); a pixel is kept where it is above 0.
+        Shape (npix,), or that of the maps; a pixel is kept where it is above 0.
     name
         What the error calls the maps.
 
@@ -154,7 +154,7 @@ def check_values(maps: Array, mask: Array, *, name: str) -> Array:
             f"{name}: map has npix {maps.shape[-1]}, the mask has {mask.shape[-1]}; bring both to one nside"
         )
     with_value = np.isfinite(maps) & (maps > _NO_VALUE_BELOW)
-    bad = np.any(~np.atleast_2d(with_value), axis=0) & (mask > 0)
+    bad = np.any(np.atleast_2d(~with_value & (mask > 0)), axis=0)
     if bad.any():
         raise ValueError(
             f"{name}: {np.count_nonzero(bad)} pixels that the mask keeps have no value "

@@ -22,6 +22,7 @@ ANALYSIS = Analysis(
     map_fwhm_arcmin=500,
     fwhm_arcmin=500,
     apodisation_deg=5,
+    taper="C1",
     bin_width=5,
     figure_simulations=1,
     map_range_uk=3,

@@ -144,3 +144,12 @@ def test_an_empty_sky_is_refused():
     truth, cleaned = maps()
     with pytest.raises(ValueError, match=r"truth: I is constant over the 0 compared pixels"):
         pixel_metrics(truth, cleaned, np.zeros(NPIX))
+
+
+def test_every_field_is_compared_under_its_own_mask():
+    truth, cleaned = maps(3)
+    kept = np.stack([np.arange(NPIX) < count for count in (700, 300, 300)])
+    together = pixel_metrics(truth, cleaned, kept)
+    alone = {"I": pixel_metrics(truth, cleaned, kept[0])["I"]}
+    alone |= {field: pixel_metrics(truth, cleaned, kept[1])[field] for field in "QU"}
+    assert together == alone

@@ -12,6 +12,7 @@ ANALYSIS = Analysis(
     map_fwhm_arcmin=300,
     fwhm_arcmin=300,
     apodisation_deg=10,
+    taper="C1",
     bin_width=4,
     figure_simulations=1,
     map_range_uk=300,

@@ -16,6 +16,7 @@ from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_size, alm_to_map, filter_alm
 from cmbml.science.instrument import Channel, Instrument
 from cmbml.science.masks import galactic_mask, remove_monopole_dipole
+from cmbml.science.skymap import SkyMap
 
 NSIDE, LMAX = 16, 32
 NPIX = 12 * NSIDE**2
@@ -29,6 +30,7 @@ SETTINGS = {
     "map_fwhm_arcmin": FWHM,
     "fwhm_arcmin": FWHM,
     "apodisation_deg": 10.0,
+    "taper": "C1",
     "bin_width": 5,
     "figure_simulations": 1,
     "map_range_uk": 300.0,
@@ -40,9 +42,16 @@ def settings(**changes):
     return Analysis(**(SETTINGS | changes))
 
 
-def mask_at(fwhm_arcmin):
+def sky_mask(*latitudes):
+    """Cuts for intensity and polarisation, in the fields that the simulation writes."""
+    fields = ("I_MASK", "P_MASK")[: len(latitudes)]
+    return SkyMap(np.stack([galactic_mask(NSIDE, latitude) for latitude in latitudes]), "", fields)
+
+
+def mask_at(fwhm_arcmin, *latitudes):
     analysis = settings(fwhm_arcmin=fwhm_arcmin)
-    return analysis_mask(galactic_mask(NSIDE, 20), analysis=analysis, fwhm_arcmin=FWHM), analysis
+    mask = sky_mask(*(latitudes or (20,)))
+    return analysis_mask(mask, analysis=analysis, fwhm_arcmin=FWHM), analysis
 
 
 def sky_alm(n, seed=0):
@@ -67,6 +76,7 @@ def at_beam(alm, fwhm_arcmin):
         ("fwhm_arcmin", 0),
         ("map_fwhm_arcmin", 0),
         ("apodisation_deg", -1),
+        ("taper", "C3"),
         ("bin_width", 0),
         ("figure_simulations", -1),
         ("map_range_uk", 0),
@@ -93,14 +103,14 @@ def test_settings_have_no_defaults_and_do_not_change():
 
 
 def test_at_one_beam_the_whole_cut_sky_is_compared():
-    mask, _ = mask_at(FWHM)
+    mask = mask_at(FWHM)[0].intensity
     assert np.array_equal(mask.kept, LATITUDE >= 20)
     assert np.all(mask.apodised[~mask.kept] == 0)
     assert np.all((mask.apodised[mask.kept] > 0) & (mask.apodised[mask.kept] <= 1))
 
 
 def test_after_a_change_of_beam_pixels_of_full_guard_are_compared():
-    mask, _ = mask_at(WIDER)
+    mask = mask_at(WIDER)[0].intensity
     assert np.array_equal(mask.kept, mask.guard == 1)
     assert np.all(LATITUDE[mask.kept] > 29)
     assert np.all(mask.guard[LATITUDE < 20] == 0)
@@ -109,13 +119,13 @@ def test_after_a_change_of_beam_pixels_of_full_guard_are_compared():
 
 def test_a_mask_of_another_resolution_is_refused():
     with pytest.raises(ValueError, match=r"mask: has npix 48, the analysis expects 3072 \(nside 16\)"):
-        analysis_mask(np.ones(48), analysis=settings(), fwhm_arcmin=FWHM)
+        analysis_mask(SkyMap(np.ones((1, 48)), ""), analysis=settings(), fwhm_arcmin=FWHM)
 
 
 def test_a_taper_that_eats_the_sky_is_refused():
     analysis = settings(fwhm_arcmin=WIDER, apodisation_deg=80)
     with pytest.raises(ValueError, match=r"mask: no pixel is left of \d+ after an apodisation of 80 deg"):
-        analysis_mask(galactic_mask(NSIDE, 20), analysis=analysis, fwhm_arcmin=FWHM)
+        analysis_mask(sky_mask(20), analysis=analysis, fwhm_arcmin=FWHM)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -124,7 +134,7 @@ def test_at_one_beam_nothing_is_transformed(n, monkeypatch):
     mask, analysis = mask_at(FWHM)
     maps = (np.random.default_rng(1).normal(size=(n, NPIX)) + 5).astype(np.float32)
     result = postprocess(maps, mask, analysis=analysis, fwhm_arcmin=FWHM)
-    assert np.array_equal(result, remove_monopole_dipole(maps, mask.kept))
+    assert np.array_equal(result, remove_monopole_dipole(maps, mask.intensity.kept))
     assert result.dtype == np.float32
 
 
@@ -135,12 +145,12 @@ def test_monopole_and_dipole_of_a_map_do_not_matter(comparison):
     x, y, z = hp.pix2vec(NSIDE, np.arange(NPIX))
     expected = postprocess(maps, mask, analysis=analysis, fwhm_arcmin=FWHM)
     shifted = postprocess(maps + 100 - 30 * x + 7 * y + 50 * z, mask, analysis=analysis, fwhm_arcmin=FWHM)
-    np.testing.assert_allclose(shifted[:, mask.kept], expected[:, mask.kept], atol=1e-10)
+    np.testing.assert_allclose(shifted[:, mask.intensity.kept], expected[:, mask.intensity.kept], atol=1e-10)
 
 
 def test_without_a_mask_the_beam_is_that_of_the_comparison():
     analysis = settings(fwhm_arcmin=WIDER)
-    mask = analysis_mask(np.ones(NPIX), analysis=analysis, fwhm_arcmin=FWHM)
+    mask = analysis_mask(sky_mask(0), analysis=analysis, fwhm_arcmin=FWHM)
     alm = sky_alm(3)
     result = postprocess(at_beam(alm, FWHM), mask, analysis=analysis, fwhm_arcmin=FWHM)
     # A map of one beam at another: only the quadrature errs, by 1e-4 of a sky of 10 uK.
@@ -166,7 +176,7 @@ def test_the_galaxy_does_not_leak_into_the_compared_sky():
     galaxy = np.where(LATITUDE < 20, 1e5, 0)
     clean = postprocess(maps, mask, analysis=analysis, fwhm_arcmin=FWHM)
     dirty = postprocess(maps + galaxy, mask, analysis=analysis, fwhm_arcmin=FWHM)
-    np.testing.assert_allclose(dirty[:, mask.kept], clean[:, mask.kept], atol=1e-10)
+    np.testing.assert_allclose(dirty[:, mask.intensity.kept], clean[:, mask.intensity.kept], atol=1e-10)
 
 
 @pytest.mark.parametrize("lost", [np.nan, hp.UNSEEN])
@@ -177,7 +187,7 @@ def test_masked_pixels_need_no_value(lost, comparison):
     expected = postprocess(maps, mask, analysis=analysis, fwhm_arcmin=FWHM)
     holes = np.where(LATITUDE < 20, lost, maps)
     result = postprocess(holes, mask, analysis=analysis, fwhm_arcmin=FWHM)
-    np.testing.assert_allclose(result[:, mask.kept], expected[:, mask.kept], atol=1e-12)
+    np.testing.assert_allclose(result[:, mask.intensity.kept], expected[:, mask.intensity.kept], atol=1e-12)
 
 
 def test_the_residual_of_two_maps_is_the_map_of_the_residual():
@@ -200,6 +210,40 @@ def test_single_precision_stays_single():
     mask, analysis = mask_at(WIDER)
     maps = at_beam(sky_alm(3), FWHM).astype(np.float32)
     assert postprocess(maps, mask, analysis=analysis, fwhm_arcmin=FWHM).dtype == np.float32
+
+
+@pytest.mark.parametrize("mask", [sky_mask(20, 20), sky_mask(20), SkyMap(galactic_mask(NSIDE, 20)[None], "")])
+def test_one_mask_serves_all_fields_where_there_is_no_other(mask):
+    made = analysis_mask(mask, analysis=settings(), fwhm_arcmin=FWHM)
+    assert made.polarisation is made.intensity
+    assert made.rows("kept", 3).shape == (NPIX,)
+
+
+def test_polarisation_may_have_another_mask():
+    mask, _ = mask_at(FWHM, 20, 40)
+    assert np.array_equal(mask.rows("kept", 3), [LATITUDE >= 20, LATITUDE >= 40, LATITUDE >= 40])
+    assert np.array_equal(mask.rows("apodised", 1), mask_at(FWHM)[0].intensity.apodised)
+
+
+@pytest.mark.parametrize("comparison", [FWHM, WIDER])
+def test_the_mask_of_the_polarisation_does_not_touch_the_intensity(comparison):
+    mask, analysis = mask_at(comparison, 20, 40)
+    one_mask, _ = mask_at(comparison, 20)
+    maps = at_beam(sky_alm(3), FWHM)
+    expected = postprocess(maps, one_mask, analysis=analysis, fwhm_arcmin=FWHM)
+    holes = maps.copy()
+    holes[1:, LATITUDE < 40] = np.nan
+    result = postprocess(holes, mask, analysis=analysis, fwhm_arcmin=FWHM)
+    kept = mask.intensity.kept
+    np.testing.assert_allclose(result[0, kept], expected[0, kept], atol=1e-10)
+    assert np.isfinite(result[1:, mask.polarisation.kept]).all()
+
+
+def test_a_hole_that_only_the_mask_of_the_intensity_leaves_out_is_refused():
+    mask, analysis = mask_at(FWHM, 40, 20)
+    maps = np.where(LATITUDE < 40, np.nan, at_beam(sky_alm(3), FWHM))
+    with pytest.raises(ValueError, match=r"nilc: \d+ pixels that the mask keeps have no value"):
+        postprocess(maps, mask, analysis=analysis, fwhm_arcmin=FWHM, name="nilc")
 
 
 def test_maps_are_not_sharpened():

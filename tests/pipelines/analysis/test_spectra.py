@@ -16,8 +16,9 @@ from cmbml.pipelines.analysis.spectra import (
     sky_spectra,
     transfer_function,
 )
+from cmbml.science.apodisation import apodise
 from cmbml.science.beams import ARCMIN, beam_window
-from cmbml.science.masks import apodise, fsky, fsky_power, galactic_mask
+from cmbml.science.masks import fsky, fsky_power, galactic_mask
 
 NSIDE, LMAX = 16, 32
 NPIX = 12 * NSIDE**2
@@ -223,3 +224,15 @@ def test_a_truth_without_power_gives_no_number():
     edges = band_edges(LMAX, 10)
     assert np.all(np.isnan(relative_deviation(spectra, edges)))
     assert np.all(np.isnan(transfer_function(spectra, edges)))
+
+
+def test_every_spectrum_is_that_under_the_mask_of_its_field():
+    other = apodise(galactic_mask(NSIDE, 40), 10)
+    truth, cleaned = noise(3, 1), noise(3, 2)
+    both = sky_spectra(truth, cleaned, np.stack([MASK, other, other]), lmax=LMAX)
+    for kind in ("truth", "cleaned", "residual", "cross"):
+        first, second = (
+            getattr(sky_spectra(truth, cleaned, mask, lmax=LMAX), kind) for mask in (MASK, other)
+        )
+        np.testing.assert_allclose(getattr(both, kind)[0], first[0], rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(getattr(both, kind)[1:], second[1:], rtol=1e-12, atol=1e-15)

@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from cmbml.pipelines.simulation import one_sky
-from cmbml.pipelines.simulation.nodes import assign_seeds, make_instrument, make_mask
+from cmbml.pipelines.simulation.nodes import assign_seeds, make_instrument
 from cmbml.pipelines.simulation.settings import (
     CosmologySettings,
     ForegroundSettings,
     InstrumentSettings,
     Maps,
-    MaskSettings,
     NoiseSettings,
     Simulations,
     Target,
@@ -132,9 +131,3 @@ def test_a_channel_that_the_table_does_not_have_is_refused():
         make_instrument(
             TABLE, InstrumentSettings(channels="44", stokes="I", beam_scale=1, fwhm_floor_arcmin=0)
         )
-
-
-def test_the_mask_leaves_out_the_galactic_plane():
-    mask = make_mask(MaskSettings(nside=16, latitude_deg=30.0))
-    assert mask.values.mean() == pytest.approx(0.5, abs=0.03)  # rings of pixels, 3.7 degrees wide
-    assert mask.unit == ""

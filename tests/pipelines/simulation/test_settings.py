@@ -20,6 +20,8 @@ VARIATION = {
     "free_free_index": 0.0,
 }
 FOREGROUNDS = {"source": "embedded", "presets": ["d1"], "nside": 64, "vary": True, "variation": VARIATION}
+CUT = {"source": "galactic", "latitude_deg": 20, "threshold": 0.9}
+MASK = {**CUT, "nside": 64, "apodisation_deg": 5, "taper": "C1", "polarisation": None}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,17 @@ FOREGROUNDS = {"source": "embedded", "presets": ["d1"], "nside": 64, "vary": Tru
             {"nside": 64, "lmax": 160, "fwhm_arcmin": 20.6},
             "target beam 20.6 arcmin: its window at lmax 160 is 0.9",
         ),
-        (MaskSettings, {"nside": 60, "latitude_deg": 20}, "nside 60: must be a power of two"),
+        (MaskSettings, {**MASK, "nside": 60}, "nside 60: must be a power of two"),
+        (MaskSettings, {**MASK, "source": "wmap"}, "'galactic' or 'planck'"),
+        (MaskSettings, {**MASK, "threshold": 0}, "greater than 0"),
+        (MaskSettings, {**MASK, "latitude_deg": 90}, "less than 90"),
+        (MaskSettings, {**MASK, "taper": "none"}, "'C1', 'C2' or 'smooth'"),
+        (
+            MaskSettings,
+            {**MASK, "polarisation": {"latitude_deg": 30}},
+            r"polarisation.source\n  Field required",
+        ),
+        (MaskSettings, {**MASK, "polarisation": {**CUT, "taper": "C1"}}, "Extra inputs are not permitted"),
         (CMBSettings, {"lmax": 100, "lens_potential_accuracy": 0}, "greater than or equal to 1"),
         (
             InstrumentSettings,

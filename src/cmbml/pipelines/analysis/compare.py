@@ -87,10 +87,13 @@ def _prepared(sky: SkyMap, mask: AnalysisMask, analysis: Analysis, name: str) ->
 
 def _record(truth: Array, cleaned: Array, mask: AnalysisMask, analysis: Analysis, *, method: str) -> Record:
     edges = band_edges(analysis.lmax, analysis.bin_width)
-    spectra = sky_spectra(truth, cleaned, mask.apodised, lmax=analysis.lmax)
+    fields = len(truth)
+    spectra = sky_spectra(truth, cleaned, mask.rows("apodised", fields), lmax=analysis.lmax)
     names = {"method": method, "split": "", "simulation": ""}
     metrics = simulation_rows(
-        pixel_metrics(truth, cleaned, mask.kept), mean_relative_deviation(spectra, edges), **names
+        pixel_metrics(truth, cleaned, mask.rows("kept", fields)),
+        mean_relative_deviation(spectra, edges),
+        **names,
     )
     return {"metrics": _plain(metrics), "spectra": _plain(spectrum_rows(spectra, edges, **names))}
 

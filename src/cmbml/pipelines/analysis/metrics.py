@@ -52,7 +52,8 @@ def pixel_metrics(
     truth, cleaned
         Shape (1, npix) or (3, npix), of one unit.
     kept
-        Shape (npix,): pixels where it is above 0 are compared, all alike.
+        Shape (npix,), or that of the maps where fields differ: pixels where it is
+        above 0 are compared, all alike.
     name
         What errors call the cleaned map.
 
@@ -74,10 +75,10 @@ def pixel_metrics(
         )
     check_values(truth, kept, name="truth")
     check_values(cleaned, kept, name=name)
-    pixels = kept > 0
+    pixels = np.broadcast_to(kept > 0, truth.shape)
     return {
-        field: _compare(t[pixels].astype(np.float64), p[pixels].astype(np.float64), field)
-        for field, t, p in zip(STOKES, truth, cleaned, strict=False)  # only I, or all three
+        field: _compare(t[own].astype(np.float64), p[own].astype(np.float64), field)
+        for field, t, p, own in zip(STOKES, truth, cleaned, pixels, strict=False)  # only I, or all three
     }
 
 

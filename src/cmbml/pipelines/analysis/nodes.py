@@ -26,7 +26,7 @@ SPLIT = "test"
 
 def prepare_mask(mask: SkyMap, analysis: Analysis) -> AnalysisMask:
     """Return the weights of the comparison from the mask of the sky."""
-    return analysis_mask(mask.values[0], analysis=analysis, fwhm_arcmin=analysis.map_fwhm_arcmin)
+    return analysis_mask(mask, analysis=analysis, fwhm_arcmin=analysis.map_fwhm_arcmin)
 
 
 def measure_method(
@@ -180,7 +180,11 @@ def draw_skies(
             for label, loader in {"truth": truth[name], **maps}.items()
         }
         figures[name] = sky_figure(
-            fields.pop("truth"), fields, mask.kept, title=f"{SPLIT} {name}, intensity", analysis=analysis
+            fields.pop("truth"),
+            fields,
+            mask.intensity.kept,
+            title=f"{SPLIT} {name}, intensity",
+            analysis=analysis,
         )
     return figures
 

@@ -1,26 +1,31 @@
 """The same last steps for the truth and for every cleaned map."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmbml.pipelines.analysis.settings import Analysis
+from cmbml.science.apodisation import apodise
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_to_map, filter_alm, map_to_alm
 from cmbml.science.instrument import Channel, Instrument
-from cmbml.science.masks import apodise, check_values, remove_monopole_dipole
+from cmbml.science.masks import check_values, remove_monopole_dipole
+from cmbml.science.skymap import SkyMap
 
 Array = NDArray[Any]
+
+MASK_FIELDS = ("I_MASK", "P_MASK")
+"""Fields of a mask that say which pixels are kept, of the intensity and of the polarisation."""
 
 _SMALLEST_WINDOW = float(np.finfo(np.float32).eps)
 """A signal weakened more than this is lost in the rounding of a float32 map."""
 
 
 @dataclass(frozen=True, eq=False)
-class AnalysisMask:
-    """Where skies are compared; every array has shape (npix,), RING.
+class FieldMask:
+    """Where a field is compared; every array has shape (npix,), RING.
 
     Parameters
     ----------
@@ -39,8 +44,57 @@ class AnalysisMask:
     apodised: NDArray[np.float64]
 
 
-def analysis_mask(cut: Array, *, analysis: Analysis, fwhm_arcmin: float) -> AnalysisMask:
-    """Return the weights that belong to a Galactic cut.
+@dataclass(frozen=True, eq=False)
+class AnalysisMask:
+    """Where skies are compared.
+
+    Parameters
+    ----------
+    intensity
+        Of I, and of T in spectra.
+    polarisation
+        Of Q and U, and of E and B: the same object where one mask serves all.
+    """
+
+    intensity: FieldMask
+    polarisation: FieldMask
+
+    def rows(self, weights: Literal["guard", "kept", "apodised"], n_stokes: int) -> Array:
+        """Return the weights for maps of `n_stokes` fields: (npix,) if all share them, or a row for each."""
+        intensity = getattr(self.intensity, weights)
+        if n_stokes == 1 or self.polarisation is self.intensity:
+            return np.asarray(intensity)
+        polarisation = getattr(self.polarisation, weights)
+        return np.stack([intensity] + [polarisation] * (n_stokes - 1))
+
+
+def analysis_mask(mask: SkyMap, *, analysis: Analysis, fwhm_arcmin: float) -> AnalysisMask:
+    """Return the weights that belong to a mask of the sky.
+
+    Parameters
+    ----------
+    mask
+        Above 0 where the sky may be used: the field I_MASK for the intensity and P_MASK for the
+        polarisation, or, of a map without these, the first one for both.
+    analysis
+        The settings.
+    fwhm_arcmin
+        Beam of the maps before the comparison, in arcmin.
+
+    Raises
+    ------
+    ValueError
+        If the mask is not of the resolution of the analysis, or no pixel is left.
+    """
+    cuts = [mask.values[mask.fields.index(name) if name in mask.fields else 0] for name in MASK_FIELDS]
+    intensity = field_mask(cuts[0], analysis=analysis, fwhm_arcmin=fwhm_arcmin)
+    if np.array_equal(cuts[0] > 0, cuts[1] > 0):
+        return AnalysisMask(intensity, intensity)
+    return AnalysisMask(intensity, field_mask(cuts[1], analysis=analysis, fwhm_arcmin=fwhm_arcmin))
+
+
+def field_mask(cut: Array, *, analysis: Analysis, fwhm_arcmin: float) -> FieldMask:
+    """Return the weights that belong to the cut of one field.
 
     Parameters
     ----------
@@ -58,14 +112,15 @@ def analysis_mask(cut: Array, *, analysis: Analysis, fwhm_arcmin: float) -> Anal
     """
     _check_resolution(cut, analysis, name="mask")
     whole = (cut > 0).astype(np.float64)
-    guard = apodise(whole, analysis.apodisation_deg)
+    guard = apodise(whole, analysis.apodisation_deg, taper=analysis.taper)
     kept = whole == 1 if fwhm_arcmin == analysis.fwhm_arcmin else guard == 1
     if not kept.any():
         raise ValueError(
             f"mask: no pixel is left of {np.count_nonzero(whole)} after an apodisation of "
-            f"{analysis.apodisation_deg:g} deg; narrow the taper or the Galactic cut"
+            f"{analysis.apodisation_deg:g} deg; narrow the taper or the cut"
         )
-    return AnalysisMask(guard, kept, apodise(kept.astype(np.float64), analysis.apodisation_deg))
+    soft = apodise(kept.astype(np.float64), analysis.apodisation_deg, taper=analysis.taper)
+    return FieldMask(guard, kept, soft)
 
 
 def postprocess(
@@ -73,7 +128,7 @@ def postprocess(
 ) -> Array:
     """Return maps at the beam of the comparison, without monopole and dipole.
 
-    Monopole and dipole are those of the compared pixels. Where the beam
+    Monopole and dipole are those of the compared pixels of the intensity. Where the beam
     changes, they are removed before as well, so that the edge of the mask does
     not turn them into a step; the maps are then multiplied by the mask's guard,
     and their coefficients by b_comparison / b_maps. Where the beams are equal,
@@ -95,7 +150,7 @@ def postprocess(
     Returns
     -------
     numpy.ndarray
-        Shape (n_stokes, npix), RING, uK_CMB; of use where `mask.kept` is true.
+        Shape (n_stokes, npix), RING, uK_CMB; of use where the mask keeps its pixels.
 
     Raises
     ------
@@ -109,14 +164,15 @@ def postprocess(
             f"{name}: its beam of {fwhm_arcmin:g} arcmin is wider than that of the comparison, "
             f"{analysis.fwhm_arcmin:g} arcmin, and maps are not sharpened; raise fwhm_arcmin of the analysis"
         )
-    check_values(maps, mask.guard, name=name)
-    levelled = remove_monopole_dipole(maps, mask.kept)
+    guard, kept = mask.rows("guard", len(maps)), mask.intensity.kept
+    check_values(maps, guard, name=name)
+    levelled = remove_monopole_dipole(maps, kept)
     if fwhm_arcmin == analysis.fwhm_arcmin:
         return levelled
-    guarded = np.where(mask.guard > 0, levelled * mask.guard, 0).astype(maps.dtype)  # NaN * 0 is not 0
+    guarded = np.where(guard > 0, levelled * guard, 0).astype(maps.dtype)  # NaN * 0 is not 0
     alm = map_to_alm(guarded, analysis.lmax)
     window = beam_ratio(fwhm_arcmin, analysis.fwhm_arcmin, lmax=analysis.lmax)
-    return remove_monopole_dipole(alm_to_map(filter_alm(alm, window), analysis.nside), mask.kept)
+    return remove_monopole_dipole(alm_to_map(filter_alm(alm, window), analysis.nside), kept)
 
 
 def sharpenable_channels(

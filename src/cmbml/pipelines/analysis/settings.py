@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cmbml.science.apodisation import Taper
 from cmbml.science.pixels import check_band_limit, check_nside
 
 Positive = Annotated[float, Field(gt=0)]
@@ -26,6 +27,8 @@ class Analysis(BaseModel):
         Beam at which they are compared, in arcmin: the same or a wider one.
     apodisation_deg
         Width of the mask's taper in degrees, for spectra and changes of beam.
+    taper
+        "C1", "C2" or "smooth".
     bin_width
         Number of multipoles in a band of the binned spectra.
     figure_simulations
@@ -43,6 +46,7 @@ class Analysis(BaseModel):
     map_fwhm_arcmin: Positive
     fwhm_arcmin: Positive
     apodisation_deg: Annotated[float, Field(ge=0, le=90)]
+    taper: Taper
     bin_width: Count
     figure_simulations: Annotated[int, Field(ge=0)]
     map_range_uk: Positive

@@ -20,7 +20,7 @@ from cmbml.science.spectra import dl_factor
 Array = NDArray[Any]
 
 Decoupling = Callable[[Array, Array], Array]
-"""From pseudo-spectra (n_spectra, lmax + 1) and their mask (npix,) to spectra of the first shape."""
+"""From pseudo-spectra (n_spectra, lmax + 1) and their mask, (npix,) or (n_spectra, npix), to spectra."""
 
 LOWEST_ELL = 2
 """Monopole and dipole are removed before, so that bands begin here."""
@@ -37,13 +37,13 @@ def fsky_approximation(pseudo_cl: Array, mask: Array) -> Array:
     pseudo_cl
         Shape (n_spectra, lmax + 1).
     mask
-        The weights w, shape (npix,).
+        The weights w, shape (npix,), or (n_spectra, npix) where fields differ.
 
     References
     ----------
     Hivon et al. 2002, Astrophys. J. 567, 2.
     """
-    cl: Array = pseudo_cl / fsky_power(mask)
+    cl: Array = pseudo_cl / [[fsky_power(weights)] for weights in np.atleast_2d(mask)]
     return cl
 
 
@@ -81,7 +81,7 @@ def sky_spectra(
         Shape (1, npix) or (3, npix), RING, uK_CMB. Pixels of weight 0 may hold
         anything.
     mask
-        Apodised weights, shape (npix,).
+        Apodised weights, shape (npix,), or that of the maps: rows for T, E and B.
     lmax
         Band limit, inclusive.
     decouple
@@ -111,7 +111,7 @@ def masked_alm(maps: Array, mask: Array, *, lmax: int) -> NDArray[np.complex128]
     maps
         Shape (1, npix) or (3, npix), RING.
     mask
-        The weights w, shape (npix,).
+        The weights w, shape (npix,), or that of the maps; Q and U need the same.
     lmax
         Band limit, inclusive.
 
@@ -120,11 +120,12 @@ def masked_alm(maps: Array, mask: Array, *, lmax: int) -> NDArray[np.complex128]
     numpy.ndarray
         Shape (1, alm_size) or (3, alm_size): T, or T, E, B.
     """
-    kept = mask > 0
+    weights = np.broadcast_to(mask, maps.shape)
+    kept = weights > 0
     weighted = np.zeros(maps.shape)  # (n_stokes, npix), float64 even for float32 maps
-    weighted[:, kept] = maps[:, kept]
-    weighted[0, kept] -= np.average(weighted[0, kept], weights=mask[kept])
-    return map_to_alm(weighted * mask, lmax)
+    weighted[kept] = maps[kept]
+    weighted[0, kept[0]] -= np.average(weighted[0, kept[0]], weights=weights[0, kept[0]])
+    return map_to_alm(weighted * weights, lmax)
 
 
 def band_edges(lmax: int, width: int) -> NDArray[np.int64]:

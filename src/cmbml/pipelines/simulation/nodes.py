@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cmbml.partitions import Loader, Partition, lift
+from cmbml.partitions import Loader, Partition, lift, load
 from cmbml.pipelines.simulation import one_sky
 from cmbml.pipelines.simulation.foregrounds import fixed_foregrounds
 from cmbml.pipelines.simulation.settings import (
@@ -19,8 +19,8 @@ from cmbml.pipelines.simulation.settings import (
     Simulations,
     Target,
 )
+from cmbml.pipelines.simulation.sky_mask import mask_statistics, sky_mask
 from cmbml.science.instrument import Instrument, channel_names
-from cmbml.science.masks import galactic_mask
 from cmbml.science.skymap import SkyMap
 
 SPLITS = ("train", "valid", "test")
@@ -44,9 +44,19 @@ def make_instrument(instrument_table: Instrument, instrument: InstrumentSettings
     return chosen.with_beams(scale=instrument.beam_scale, floor_arcmin=instrument.fwhm_floor_arcmin)
 
 
-def make_mask(mask: MaskSettings) -> SkyMap:
-    """Return the mask of the comparison: 1 where the sky is kept, 0 elsewhere."""
-    return SkyMap(galactic_mask(mask.nside, mask.latitude_deg)[None], "")
+def make_mask(mask: MaskSettings, mask_input: Loader) -> tuple[SkyMap, dict[str, dict[str, float]]]:
+    """Return the masks of the comparison, and how much of the sky they keep.
+
+    Parameters
+    ----------
+    mask
+        The settings.
+    mask_input
+        Loader of a published mask; loaded only if a cut has the source "planck".
+    """
+    published = load(mask_input) if any(cut.source == "planck" for cut in mask.cuts) else None
+    made = sky_mask(mask, published)
+    return made, mask_statistics(made)
 
 
 def assign_seeds(simulations: Simulations) -> tuple[Lazy, Lazy, Lazy]:

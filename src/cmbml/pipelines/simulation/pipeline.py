@@ -27,7 +27,7 @@ def create_pipeline() -> Pipeline:
                 "instrument",
                 name="make_instrument",
             ),
-            Node(make_mask, "params:mask", "mask", name="make_mask"),
+            Node(make_mask, ["params:mask", "mask_input"], ["mask", "report_mask"], name="make_mask"),
             Node(
                 assign_seeds,
                 "params:simulations",
