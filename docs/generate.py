@@ -121,7 +121,7 @@ def parameter_tables(root: Path) -> str:
     bootstrap_project(root)
     values = config(root, "base")["parameters"]
     raw = _raw_parameters(root)
-    models = TypeExtractor({"all": pipelines["__default__"]}).extract_types_from_pipelines()
+    models = TypeExtractor(dict(pipelines)).extract_types_from_pipelines()
     sections = []
     for group in sorted(values):
         model = models.get(group)

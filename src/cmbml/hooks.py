@@ -173,7 +173,9 @@ def count_conflicts(parameters: dict[str, Any], pipeline: Pipeline, numbers: dic
 def preset_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str]:
     """Return a sentence if foreground presets are asked for that cannot be built on this computer."""
     foregrounds: Any = parameters.get("foregrounds")
-    if not _is_used("foregrounds", pipeline) or getattr(foregrounds, "source", "") != "pysm":
+    # what fetches the templates must not want them to be there
+    building = pipeline.filter(node_names=[n.name for n in pipeline.nodes if "params:assets" not in n.inputs])
+    if not _is_used("foregrounds", building) or getattr(foregrounds, "source", "") != "pysm":
         return []
     from cmbml.pipelines.simulation.pysm_presets import check_presets  # noqa: PLC0415 (imports PySM)
 
@@ -216,7 +218,7 @@ def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog
     sentences = []
     for group, values in parameters.items():
         choice = _channels_of(values)
-        if group == "instrument" or choice is None or not _is_used(group, pipeline):
+        if group in ("instrument", "assets") or choice is None or not _is_used(group, pipeline):
             continue
         try:
             channel_names(choice, simulated)

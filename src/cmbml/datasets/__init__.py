@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.channel_files import ChannelFilesDataset
     from cmbml.datasets.deferred import DeferredDataset
     from cmbml.datasets.figure import FigureDataset
+    from cmbml.datasets.fits_copy import FitsCopyDataset
     from cmbml.datasets.hdf5_observations import Hdf5ObservationsDataset
     from cmbml.datasets.healpix_map import HealpixMapDataset
     from cmbml.datasets.instrument_table import InstrumentTableDataset
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.observations import ObservationsDataset
     from cmbml.datasets.parallel_partitions import ParallelPartitionedDataset
     from cmbml.datasets.power_spectra import PowerSpectraDataset
+    from cmbml.datasets.remote_files import RemoteFilesDataset
     from cmbml.datasets.theory_spectra import TheorySpectraDataset
 
 _MODULES = {
@@ -28,6 +30,7 @@ _MODULES = {
     "ChannelFilesDataset": "channel_files",
     "DeferredDataset": "deferred",
     "FigureDataset": "figure",
+    "FitsCopyDataset": "fits_copy",
     "Hdf5ObservationsDataset": "hdf5_observations",
     "HealpixMapDataset": "healpix_map",
     "InstrumentTableDataset": "instrument_table",
@@ -35,6 +38,7 @@ _MODULES = {
     "ObservationsDataset": "observations",
     "ParallelPartitionedDataset": "parallel_partitions",
     "PowerSpectraDataset": "power_spectra",
+    "RemoteFilesDataset": "remote_files",
     "TheorySpectraDataset": "theory_spectra",
 }
 
@@ -44,6 +48,7 @@ __all__ = [
     "ChannelFilesDataset",
     "DeferredDataset",
     "FigureDataset",
+    "FitsCopyDataset",
     "Hdf5ObservationsDataset",
     "HealpixMapDataset",
     "InstrumentTableDataset",
@@ -51,6 +56,7 @@ __all__ = [
     "ObservationsDataset",
     "ParallelPartitionedDataset",
     "PowerSpectraDataset",
+    "RemoteFilesDataset",
     "TheorySpectraDataset",
 ]
 

@@ -3,7 +3,7 @@
 import difflib
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,15 @@ from urllib.error import URLError
 import pysm3
 from astropy.utils import data as astropy_data
 from pysm3.sky import PRESET_MODELS, create_components_from_config
-from pysm3.utils.data import RemoteData
+from pysm3.utils.data import DATAURL, RemoteData
+
+from cmbml.pipelines.simulation.pysm_templates import Band, interpolated_templates, listed_templates, parts
 
 Model = Any
 """An emission model of PySM 3; the library has no types."""
 
-_TEMPLATE_ENDINGS = (".fits", ".fits.gz", ".txt", ".h5", ".dat")
+TEMPLATE_URL: str = DATAURL
+"""Where PySM's templates are."""
 
 _NOT_REPEATABLE = "it draws from numpy's global random state, so that no sky could be made again"
 _IS_CMB = "it is a CMB map, and every simulation has its own"
@@ -85,15 +88,38 @@ def check_presets(presets: Sequence[str], nside: int) -> None:
     for preset in presets:
         _check_preset(preset)
     missing = [
-        name for preset in presets for name in _templates(PRESET_MODELS[preset], nside) if not _is_here(name)
+        name
+        for preset in presets
+        for name in listed_templates(PRESET_MODELS[preset], nside)
+        if not _is_here(name)
     ]
     if missing:
         raise FileNotFoundError(_where_to_get(", ".join(presets), list(dict.fromkeys(missing))))
 
 
-def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the single-class configurations a preset is made of."""
-    return [config] if "class" in config else list(config.values())
+def template_names(presets: Sequence[str], nside: int, bands: Sequence[Band]) -> list[str]:
+    """Return the names of all templates that presets read, each once.
+
+    Parameters
+    ----------
+    presets
+        Preset strings such as "d1".
+    nside
+        Resolution of the emission.
+    bands
+        Lowest and highest frequency in GHz of every channel.
+
+    Raises
+    ------
+    ValueError
+        If PySM has no such preset, or it cannot take part (see the message).
+    """
+    names: list[str] = []
+    for preset in presets:
+        _check_preset(preset)
+        names += listed_templates(PRESET_MODELS[preset], nside)
+        names += interpolated_templates(PRESET_MODELS[preset], nside, bands)
+    return list(dict.fromkeys(names))
 
 
 def _check_preset(preset: str) -> None:
@@ -103,23 +129,9 @@ def _check_preset(preset: str) -> None:
         raise ValueError(
             f"preset {preset!r}: PySM {pysm3.__version__} has none; close to it are {', '.join(close)}"
         )
-    for part in _parts(PRESET_MODELS[preset]):
+    for part in parts(PRESET_MODELS[preset]):
         if part["class"] in _UNUSABLE:
             raise ValueError(f"preset {preset}: {_UNUSABLE[part['class']]}; leave it out")
-
-
-def _templates(config: Mapping[str, Any], nside: int) -> Iterator[str]:
-    """Yield the names of the files that a preset's configuration lists, filled in as PySM does it.
-
-    A few classes build names of their own; for those `offline` is the net.
-    """
-    for part in _parts(config):
-        available = part.get("available_nside") or [nside]
-        nearest = min(available, key=lambda there: abs(there - nside))
-        for value in part.values():
-            if isinstance(value, str) and value.endswith(_TEMPLATE_ENDINGS):
-                layers = range(1, part.get("num_layers", 1) + 1)
-                yield from dict.fromkeys(value.format(nside=nearest, layer=layer) for layer in layers)
 
 
 def _is_here(name: str) -> bool:
@@ -139,7 +151,8 @@ def _where_to_get(preset: str, names: Sequence[str]) -> str:
     return (
         f"foregrounds {preset}: templates not on this computer: {', '.join(names)}. Put them, with their "
         f"sub-folders, into a folder named by the environment variable PYSM_LOCAL_DATA (they are at "
-        f"{remote.data_url}), or run with the embedded sky, foregrounds.source=embedded"
+        f"{remote.data_url}; kedro run --pipeline=assets --params assets.fetch=pysm_templates fetches them), "
+        "or run with the embedded sky, foregrounds.source=embedded"
     )
 
 

@@ -1,0 +1,95 @@
+"""Commands of this project, beside Kedro's own: `kedro <command>` in the project's folder."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import rich
+from kedro.framework.cli.project import PARAMS_ARG_HELP, run
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, ENV_HELP, KedroCliError, _split_params
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import ProjectMetadata
+from kedro.io import DataCatalog, DatasetError
+from rich.console import Group
+from rich.table import Table
+
+__all__ = ["cli", "run"]  # `python -m cmbml` looks for run here
+
+
+@click.group(context_settings=CONTEXT_SETTINGS, name="cmbml")
+def cli() -> None:
+    """Commands of cmbml."""
+
+
+@cli.command("compare-copies")
+@click.argument("name", metavar="MAP")
+@click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    default=("esa", "irsa"),
+    show_default=True,
+    help="Give two: esa, irsa, or the address of a copy of the assets folder.",
+)
+@click.option("--env", "-e", default=None, help=ENV_HELP)
+@click.option("--params", default="", help=PARAMS_ARG_HELP, callback=_split_params)
+@click.pass_obj
+def compare_copies(
+    metadata: ProjectMetadata, name: str, mirrors: tuple[str, ...], env: str | None, params: dict[str, Any]
+) -> None:
+    """Fetch the copies of a Planck MAP (a channel, or nilc) from two mirrors, and compare them.
+
+    Compared are size, checksum, header cards and every value of every table. The
+    exit status is 1 if a value differs.
+    """
+    if len(mirrors) != 2:
+        raise click.UsageError(f"two mirrors are compared, not {len(mirrors)}")
+    with KedroSession.create(metadata.project_path, env=env, runtime_params=params) as session:
+        context = cast(KedroSession, session).load_context()
+        try:
+            one, other = _fetch_copies(context.catalog, context.params["assets"], name, mirrors)
+            agree, shown = _compare(one, other, mirrors)
+        except (ValueError, DatasetError) as error:
+            raise KedroCliError(str(error)) from error
+    rich.get_console().print(shown)
+    raise SystemExit(0 if agree else 1)
+
+
+def _fetch_copies(catalog: DataCatalog, settings: Any, name: str, mirrors: tuple[str, ...]) -> list[Any]:
+    """Return both copies, each from a folder of its own, fetched if it is not there."""
+    from cmbml.datasets import FitsCopyDataset  # noqa: PLC0415 (other commands need no astropy)
+    from cmbml.pipelines.assets.catalogue import copies  # noqa: PLC0415
+    from cmbml.pipelines.assets.nodes import fetch_order  # noqa: PLC0415
+
+    found = []
+    for mirror, file in zip(mirrors, copies(name, mirrors), strict=True):
+        folder = f"copies_from_{re.sub(r'[^A-Za-z0-9]+', '_', mirror).strip('_')}"
+        catalog.save(folder, fetch_order([file], settings, is_dry=False))
+        catalog.load(folder)
+        path = Path(catalog[folder]._describe()["path"]) / file.path
+        found.append(FitsCopyDataset(filepath=str(path)).load())
+    return found
+
+
+def _compare(one: Any, other: Any, mirrors: tuple[str, ...]) -> tuple[bool, Group]:
+    """Return whether all values agree, and the tables to print."""
+    from cmbml.pipelines.assets.comparison import compare_cards, compare_columns  # noqa: PLC0415
+
+    files = Table("", *mirrors, title=one.path.name)
+    files.add_row("bytes", str(one.size), str(other.size))
+    files.add_row("SHA-256", one.sha256(), other.sha256())
+    cards = Table("HDU", "card", *mirrors, title="header cards that differ")
+    columns = Table("HDU", "column", "values", "that differ", "largest difference", title="values")
+    agree = True
+    pairs = list(zip(one.cards(), other.cards(), strict=True))
+    for hdu, (first, second) in enumerate(pairs):
+        for key, values in compare_cards(first, second).items():
+            cards.add_row(str(hdu), key, *values)
+        if "TFIELDS" not in first or "TFIELDS" not in second:
+            continue
+        pieces = zip(one.pieces(hdu), other.pieces(hdu), strict=True)
+        for column, found in compare_columns(pieces).items():
+            agree = agree and found.differing == 0
+            columns.add_row(str(hdu), column, str(found.count), str(found.differing), f"{found.largest:.6g}")
+    return agree, Group(files, cards if cards.row_count else "header cards: the same", columns)
