@@ -6,7 +6,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = {**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "400"}
+GUARD = ROOT / "tests" / "no_network"
+"""Ends every process that reaches for another computer; see its `sitecustomize.py`."""
+
+ENVIRONMENT = {
+    **os.environ,
+    "DO_NOT_TRACK": "1",
+    "COLUMNS": "400",
+    "PYTHONPATH": os.pathsep.join(filter(None, (str(GUARD), os.environ.get("PYTHONPATH")))),
+}
 
 
 def arguments(*options: str, data: Path, env: str = "test", **params: object) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
 
 from cmbml.datasets import InstrumentTableDataset
 from cmbml.pipelines import NOT_METHODS, method_names
@@ -27,14 +28,23 @@ def context(request):
         yield session.load_context()
 
 
+def everything() -> Pipeline:
+    """All pipelines together, also those that run only by name."""
+    return sum(dict(pipelines).values(), Pipeline([]))
+
+
+def groups() -> set[str]:
+    """Groups of parameters that nodes read."""
+    return {name.split(":")[1] for name in everything().inputs() if name.startswith("params:")}
+
+
 def test_every_environment_gives_valid_parameters(context):
-    groups = {name.split(":")[1] for name in pipelines["__default__"].inputs() if name.startswith("params:")}
-    assert all(hasattr(context.params[group], "model_fields") for group in groups)
+    assert all(hasattr(context.params[group], "model_fields") for group in groups())
 
 
 def test_every_dataset_of_every_pipeline_is_in_the_catalog(context):
     in_memory = {"analysis_mask"}
-    names = {name for name in pipelines["__default__"].datasets() if not name.startswith("params:")}
+    names = {name for name in everything().datasets() if not name.startswith("params:")}
     unplaced = {
         name for name in names - in_memory if context.catalog.get(name).__class__.__name__ == "MemoryDataset"
     }
@@ -42,8 +52,7 @@ def test_every_dataset_of_every_pipeline_is_in_the_catalog(context):
 
 
 def test_every_group_of_parameters_is_used(context):
-    groups = {name.split(":")[1] for name in pipelines["__default__"].inputs() if name.startswith("params:")}
-    assert set(context.params) == groups
+    assert set(context.params) == groups()
 
 
 def test_every_needlet_scale_has_at_least_two_channels(context):
@@ -84,7 +93,7 @@ def test_methods_are_the_folders_that_are_nothing_else():
 
 def test_nodes_are_called_like_their_functions():
     bootstrap_project(ROOT)
-    for node in pipelines["__default__"].nodes:
+    for node in everything().nodes:
         stem = node.name.split(".")[-1]
         assert stem.startswith(node.func.__name__) or node.func.__name__.startswith("measure_method"), (
             node.name
@@ -98,3 +107,11 @@ def test_telemetry_is_off():
 def test_a_clone_has_the_folders_kedro_wants():
     assert (ROOT / "conf" / "local" / ".gitkeep").exists()
     assert Path(ROOT / "data" / ".gitkeep").exists()
+
+
+def test_the_main_job_fetches_nothing():
+    bootstrap_project(ROOT)
+    assert "order_assets" in {node.name for node in pipelines["assets"].nodes}
+    assert not {node.name for node in pipelines["assets"].nodes} & {
+        node.name for node in pipelines["__default__"].nodes
+    }

@@ -100,6 +100,11 @@ def test_presets_that_cannot_be_built_are_named_before_any_work(tmp_path, monkey
     assert "preset 'd99'" in sentence
     assert preset_conflicts(chosen(source="embedded"), reading("foregrounds")) == []
     assert preset_conflicts(chosen(), reading("maps")) == []
+    assert preset_conflicts(chosen(), reading("assets", "foregrounds")) == []
+    both = reading("assets", "foregrounds") + Pipeline(
+        [Node(keep, "params:foregrounds", "sky", name="build")]
+    )
+    assert len(preset_conflicts(chosen(), both)) == 1
 
 
 def masked(source: str, polarisation: dict | None = None) -> dict:
@@ -181,6 +186,13 @@ def test_no_more_simulations_are_compared_than_there_are():
     assert count_conflicts(parameters, reading("pyilc"), {"compared": 5}) == []
     (sentence,) = count_conflicts(parameters, reading("simulations"), {"compared": 5})
     assert sentence.startswith("compared 5: more than the 4 simulations of the test split")
+
+
+def test_what_is_fetched_need_not_be_simulated():
+    parameters = {"instrument": {"channels": "30-100"}, "assets": {"channels": ("545",)}}
+    read = ["instrument_table", "params:instrument", "params:assets"]
+    fetching = Pipeline([Node(keep, read, "raw", name="keep")])
+    assert instrument_conflicts(parameters, fetching, catalog(parameters)) == []
 
 
 def test_all_conflicts_come_in_one_message():

@@ -1,13 +1,14 @@
 """Commands of this project, beside Kedro's own: `kedro <command>` in the project's folder."""
 
 import re
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
 
 import click
 import rich
 from kedro.framework.cli.project import PARAMS_ARG_HELP, run
-from kedro.framework.cli.utils import CONTEXT_SETTINGS, ENV_HELP, KedroCliError, _split_params
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, ENV_HELP, _split_params
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 from kedro.io import DataCatalog, DatasetError
@@ -15,6 +16,12 @@ from rich.console import Group
 from rich.table import Table
 
 __all__ = ["cli", "run"]  # `python -m cmbml` looks for run here
+
+
+class Trouble(click.ClickException):
+    """What stops a command; its exit status is that of neither answer."""
+
+    exit_code = 2
 
 
 @click.group(context_settings=CONTEXT_SETTINGS, name="cmbml")
@@ -41,17 +48,18 @@ def compare_copies(
     """Fetch the copies of a Planck MAP (a channel, or nilc) from two mirrors, and compare them.
 
     Compared are size, checksum, header cards and every value of every table. The
-    exit status is 1 if a value differs.
+    exit status is 0 if all values agree, 1 if any differs, 2 if there is trouble.
     """
     if len(mirrors) != 2:
         raise click.UsageError(f"two mirrors are compared, not {len(mirrors)}")
     with KedroSession.create(metadata.project_path, env=env, runtime_params=params) as session:
         context = cast(KedroSession, session).load_context()
         try:
-            one, other = _fetch_copies(context.catalog, context.params["assets"], name, mirrors)
+            catalog = cast(DataCatalog, context.catalog)
+            one, other = _fetch_copies(catalog, context.params["assets"], name, mirrors)
             agree, shown = _compare(one, other, mirrors)
         except (ValueError, DatasetError) as error:
-            raise KedroCliError(str(error)) from error
+            raise Trouble(str(error)) from error
     rich.get_console().print(shown)
     raise SystemExit(0 if agree else 1)
 
@@ -74,22 +82,27 @@ def _fetch_copies(catalog: DataCatalog, settings: Any, name: str, mirrors: tuple
 
 def _compare(one: Any, other: Any, mirrors: tuple[str, ...]) -> tuple[bool, Group]:
     """Return whether all values agree, and the tables to print."""
-    from cmbml.pipelines.assets.comparison import compare_cards, compare_columns  # noqa: PLC0415
+    from cmbml.pipelines.assets.comparison import compare_cards, compare_columns, same_layout  # noqa: PLC0415
 
     files = Table("", *mirrors, title=one.path.name)
     files.add_row("bytes", str(one.size), str(other.size))
     files.add_row("SHA-256", one.sha256(), other.sha256())
     cards = Table("HDU", "card", *mirrors, title="header cards that differ")
     columns = Table("HDU", "column", "values", "that differ", "largest difference", title="values")
+    pairs: list[tuple[dict[str, str], dict[str, str]]]
+    pairs = list(zip_longest(one.cards(), other.cards(), fillvalue={}))
     agree = True
-    pairs = list(zip(one.cards(), other.cards(), strict=True))
     for hdu, (first, second) in enumerate(pairs):
         for key, values in compare_cards(first, second).items():
             cards.add_row(str(hdu), key, *values)
-        if "TFIELDS" not in first or "TFIELDS" not in second:
-            continue
-        pieces = zip(one.pieces(hdu), other.pieces(hdu), strict=True)
-        for column, found in compare_columns(pieces).items():
-            agree = agree and found.differing == 0
-            columns.add_row(str(hdu), column, str(found.count), str(found.differing), f"{found.largest:.6g}")
+        if not same_layout(first, second):
+            agree = False
+            columns.add_row(str(hdu), "not compared: the layouts differ")
+        elif "TFIELDS" in first:
+            pieces = zip(one.pieces(hdu), other.pieces(hdu), strict=True)
+            for column, found in compare_columns(pieces).items():
+                agree = agree and found.differing == 0
+                columns.add_row(
+                    str(hdu), column, str(found.count), str(found.differing), f"{found.largest:.6g}"
+                )
     return agree, Group(files, cards if cards.row_count else "header cards: the same", columns)

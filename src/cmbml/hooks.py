@@ -174,7 +174,7 @@ def preset_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str
     """Return a sentence if foreground presets are asked for that cannot be built on this computer."""
     foregrounds: Any = parameters.get("foregrounds")
     # what fetches the templates must not want them to be there
-    building = pipeline.filter(node_names=[n.name for n in pipeline.nodes if "params:assets" not in n.inputs])
+    building = Pipeline([node for node in pipeline.nodes if "params:assets" not in node.inputs])
     if not _is_used("foregrounds", building) or getattr(foregrounds, "source", "") != "pysm":
         return []
     from cmbml.pipelines.simulation.pysm_presets import check_presets  # noqa: PLC0415 (imports PySM)

@@ -50,9 +50,7 @@ class RemoteFile:
             if place is not None and not is_below(place):
                 raise ValueError(f"path {place!r}: must be relative and stay in its folder")
         kind, _, digits = self.checksum.partition(":")
-        if self.checksum and (
-            len(digits) != DIGITS.get(kind) or not set(digits) <= set("0123456789abcdef")
-        ):
+        if self.checksum and (len(digits) != DIGITS.get(kind) or not set(digits) <= set("0123456789abcdef")):
             raise ValueError(
                 f"{self.path}: checksum {self.checksum!r} must be md5:, sha1: or sha256: and its digits"
             )

@@ -21,7 +21,10 @@ from cmbml.remote_files import FetchOrder, RemoteFile, size_text
 from tests.local_server import Fault, LocalServer
 
 CHAIN = {"H0": b"1 70.1\n2 69.8\n", "omegach2": b"1 0.113\n2 0.114\n"}
-SKY = {"Simulation/Test/sim0000/obs_30_map.fits": b"SIMPLE  = a", "Simulation/Test/sim0000/cmb_map_fid.fits": b"b"}
+SKY = {
+    "Simulation/Test/sim0000/obs_30_map.fits": b"SIMPLE  = a",
+    "Simulation/Test/sim0000/cmb_map_fid.fits": b"b",
+}
 
 
 @pytest.fixture
@@ -99,7 +102,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_file_is_fetched_once_and_its_checksum_recorded(server, tmp_path, fits):
     file = serve(server, "planck/a.fits", fits)
     (report,) = load(tmp_path, file)
-    assert (report.state, report.size, f"sha256:{report.sha256}") == ("fetched", len(fits), sha("sha256", fits))
+    assert (report.state, report.size, f"sha256:{report.sha256}") == (
+        "fetched",
+        len(fits),
+        sha("sha256", fits),
+    )
     assert contents(tmp_path) == {"planck/a.fits": fits}
     assert ledger(tmp_path)["planck/a.fits"]["sha256"] == report.sha256
 
@@ -359,8 +366,8 @@ def test_the_list_says_what_is_missing_and_how_large_it_is(server, tmp_path, fit
     capsys.readouterr()
     assert states(load(tmp_path, *files, is_dry=True)) == ["here", "missing", "missing"]
     shown = " ".join(capsys.readouterr().out.split())
-    assert "missing b.fits about 2.0 GB" in shown
-    assert "missing c.fits 500 B" in shown
+    assert "missing, about 2.0 GB: b.fits" in shown
+    assert "missing, 500 B: c.fits" in shown
     assert "free on the disk" in shown
 
 

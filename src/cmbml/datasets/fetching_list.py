@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from cmbml.remote_files import FileReport, size_text
 
@@ -46,15 +47,17 @@ def _sum_text(reports: Sequence[FileReport]) -> str:
     about = any(not file.is_exact for file in known)
     text = size_text(sum(file.size or 0 for file in known), about=about and bool(known))
     unknown = len(reports) - len(known)
+    if unknown == len(reports) > 0:
+        return "of unknown size"
     return f"{text} and {unknown} of unknown size" if unknown else text
 
 
-def _lines(reports: Sequence[FileReport]) -> list[str]:
-    """Return a line per missing file, not more than LISTED per group."""
+def _lines(reports: Sequence[FileReport]) -> list[Text]:
+    """Return a line per missing file, not more than LISTED per group; long ones are not broken."""
     lines = []
     for name in dict.fromkeys(report.file.group for report in reports):
         wanted = [report for report in _wanted(reports) if report.file.group == name]
-        lines += [f"{report.state}  {report.file.path}  {_sum_text([report])}" for report in wanted[:LISTED]]
+        lines += [f"{one.state}, {_sum_text([one])}: {one.file.path}" for one in wanted[:LISTED]]
         if len(wanted) > LISTED:
-            lines.append(f"missing  ... and {len(wanted) - LISTED} more of {name}")
-    return lines
+            lines.append(f"and {len(wanted) - LISTED} more of {name}")
+    return [Text(line, no_wrap=True, overflow="ignore") for line in lines]

@@ -47,14 +47,19 @@ def check_format(path: Path, name: str) -> None:
 
 
 def _check_whole(path: Path, name: str) -> None:
+    """Check that the data of every HDU are there, and at least some; padding at the end may be missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # only warns at a file cut short
         try:
             with fits.open(path, memmap=True) as hdus:
-                # padding at the very end may be missing, data may not
-                end = max(hdu.fileinfo()["datLoc"] + hdu.size for hdu in hdus)
+                ends = [hdu.fileinfo()["datLoc"] + hdu.size for hdu in hdus if hdu.size]
+                following = hdus[-1].fileinfo()["datLoc"] + hdus[-1].fileinfo()["datSpan"]
         except (OSError, fits.VerifyError) as error:
             raise ValueError(f"{name} is damaged ({error})") from error
     length = path.stat().st_size
-    if length < end:
-        raise ValueError(f"{name} is cut short: it has {length} bytes, its data end at {end}")
+    with open(path, "rb") as file:
+        file.seek(following)
+        has_half_a_header = file.read(8) == b"XTENSION"
+    if has_half_a_header or not ends or length < max(ends):
+        needed = f"its data end at {max(ends)}" if ends else "which hold no data"
+        raise ValueError(f"{name} is cut short: it has {length} bytes, {needed}")

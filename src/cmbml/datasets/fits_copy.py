@@ -39,7 +39,7 @@ class FitsCopy:
         return digest(self.path, "sha256")
 
     def cards(self) -> list[dict[str, str]]:
-        """Return the header cards {key: value} of each HDU; of a key that stands often, all values in lines."""
+        """Return the header cards {key: value} of each HDU; a key that stands often has all its values."""
         with fits.open(self.path, memmap=True) as hdus:
             return [_cards(hdu.header) for hdu in hdus]
 

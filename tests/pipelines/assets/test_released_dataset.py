@@ -15,7 +15,11 @@ def entry(key: str, **more) -> dict:
     }
 
 
-KEYS = [*(f"{split}_sim{i:04d}" for split in ("Train", "Valid", "Test") for i in range(12)), "Logs", "NoiseModel"]
+KEYS = [
+    *(f"{split}_sim{i:04d}" for split in ("Train", "Valid", "Test") for i in range(12)),
+    "Logs",
+    "NoiseModel",
+]
 RECORD = {key: entry(key, tar_size=15215632) for key in KEYS}
 
 
@@ -67,7 +71,8 @@ def test_splits_and_parts_of_them_are_chosen_in_the_order_of_the_record(chosen, 
 @pytest.mark.parametrize("choice", ["tests", "test:12", "noise", ""])
 def test_a_choice_that_means_nothing_is_named_with_what_there_is(choice):
     with pytest.raises(
-        ValueError, match=f"dataset_simulations '{choice}': the record has no such part.*Test, Train, Valid and Logs"
+        ValueError,
+        match=f"dataset_simulations '{choice}': the record has no such part.*Test, Train, Valid and Logs",
     ):
         archives(chosen=["all", choice])
 
@@ -78,7 +83,9 @@ def test_a_choice_of_numbers_is_a_number_or_a_range():
 
 
 def test_without_a_record_it_is_said_where_to_get_one():
-    with pytest.raises(ValueError, match=r"no record of the dataset's archives.*--params dataset_record=<path>"):
+    with pytest.raises(
+        ValueError, match=r"no record of the dataset's archives.*--params dataset_record=<path>"
+    ):
         archives({})
 
 

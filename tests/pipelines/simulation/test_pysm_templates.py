@@ -27,7 +27,26 @@ def test_the_published_presets_read_these_templates():
     radio = [name.rsplit("_", 1)[1] for name in names if "/radio/" in name]
     assert radio == [
         f"{frequency:06.1f}.fits"
-        for frequency in (27.3, 30, 44, 47.4, 70, 73.7, 100, 111, 129, 143, 217, 232, 353, 375, 545, 584, 857, 906)
+        for frequency in (
+            27.3,
+            30,
+            44,
+            47.4,
+            70,
+            73.7,
+            100,
+            111,
+            129,
+            143,
+            217,
+            232,
+            353,
+            375,
+            545,
+            584,
+            857,
+            906,
+        )
     ]
     assert len(names) == len(set(names))
 

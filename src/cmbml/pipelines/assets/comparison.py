@@ -63,6 +63,11 @@ def compare_cards(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str,
     return {key: (one.get(key, ""), other.get(key, "")) for key in keys if one.get(key) != other.get(key)}
 
 
+def same_layout(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Return whether two HDUs hold their values in the same rows and columns, by their header cards."""
+    return all(one.get(key) == other.get(key) for key in ("XTENSION", "NAXIS", "NAXIS1", "NAXIS2", "TFIELDS"))
+
+
 def _compare(name: str, one: NDArray[Any], other: NDArray[Any]) -> ColumnDifference:
     if one.shape != other.shape:
         raise ValueError(f"column {name}: shapes {one.shape} and {other.shape} are not the same")
