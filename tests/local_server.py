@@ -19,6 +19,8 @@ class Fault:
         Answer with this status and nothing else.
     cut
         Break off after so many bytes of the body.
+    hold
+        And keep the connection for so many seconds before.
     silent
         Say nothing for so many seconds, then break off.
     shifted
@@ -27,6 +29,7 @@ class Fault:
 
     status: int = 0
     cut: int | None = None
+    hold: float = 0.0
     silent: float = 0.0
     shifted: bool = False
     headers: dict[str, str] = field(default_factory=dict)
@@ -51,6 +54,7 @@ class LocalServer:
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.ranges, self.mark, self.lengths = ranges, mark, lengths
+        self._released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -60,6 +64,7 @@ class LocalServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._released.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -139,3 +144,5 @@ class LocalServer:
         handler.end_headers()
         if handler.command == "GET":
             handler.wfile.write(content[start : total if fault.cut is None else start + fault.cut])
+            handler.wfile.flush()
+            self._released.wait(fault.hold)

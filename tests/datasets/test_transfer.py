@@ -3,6 +3,9 @@
 import hashlib
 import json
 import socket
+import subprocess
+import sys
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -93,6 +96,32 @@ def test_a_run_killed_while_a_file_is_verified_needs_no_byte_again(server, tmp_p
     assert not (tmp_path / "maps").exists()
     assert fetch(server, tmp_path, known_hash=SHA1).read_bytes() == CONTENT
     assert ranges(server) == ["", f"bytes={len(CONTENT)}-"]
+
+
+FETCHING = """
+import sys
+from pathlib import Path
+from cmbml.datasets.byte_bar import ByteBar
+from cmbml.datasets.transfer import Patience, fetch_file
+fetch_file(sys.argv[1], Path(sys.argv[2], "maps", "map.bin"), known_hash=None, work=Path(sys.argv[2], "work"),
+           patience=Patience(0, 0.0, 60.0), bar=ByteBar({}))
+"""
+
+
+def test_a_process_that_is_killed_loses_no_piece_that_had_arrived(server, tmp_path):
+    server.faults["map.bin"] = [Fault(cut=HALF, hold=60.0)]
+    process = subprocess.Popen([sys.executable, "-c", FETCHING, f"{server.url}/map.bin", str(tmp_path)])
+    part = tmp_path / "work" / "map.bin.part"
+    deadline = monotonic() + 60
+    while not (part.exists() and part.stat().st_size >= HALF - PIECE):
+        assert process.poll() is None and monotonic() < deadline
+        sleep(0.01)
+    process.kill()
+    process.wait()
+    arrived = part.stat().st_size
+    assert not (tmp_path / "maps").exists()
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert ranges(server) == ["", f"bytes={arrived}-"]
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_from_the_start(server, tmp_path):
