@@ -119,13 +119,3 @@ def test_what_is_no_png_is_an_error(tmp_path):
     (tmp_path / "f.png").write_bytes(b"GIF89a")
     with pytest.raises(DatasetError, match=r"f\.png: no PNG, or one that is cut short"):
         FigureDataset(filepath=tmp_path / "f.png").load()
-
-
-def test_a_record_that_may_be_missing_loads_as_an_empty_one(tmp_path):
-    dataset = JsonRecordDataset(filepath=tmp_path / "record.json", allow_missing=True)
-    assert dataset.load() == {}
-    dataset.save({"a": 1})
-    assert dataset.load() == {"a": 1}
-    (tmp_path / "record.json").write_text("{")
-    with pytest.raises(DatasetError, match="record.json"):
-        dataset.load()

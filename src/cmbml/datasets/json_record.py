@@ -23,8 +23,6 @@ class JsonRecordDataset(AtomicFileDataset[Mapping[str, Any], dict[str, Any]]):
     ----------
     filepath
         The file.
-    allow_missing
-        Whether a file that does not exist loads as an empty record.
     read_only, version, credentials, fs_args, metadata
         See `AtomicFileDataset`.
     """
@@ -33,7 +31,6 @@ class JsonRecordDataset(AtomicFileDataset[Mapping[str, Any], dict[str, Any]]):
         self,
         *,
         filepath: str | os.PathLike[str],
-        allow_missing: bool = False,
         read_only: bool = False,
         version: Version | None = None,
         credentials: dict[str, Any] | None = None,
@@ -48,7 +45,6 @@ class JsonRecordDataset(AtomicFileDataset[Mapping[str, Any], dict[str, Any]]):
             fs_args=fs_args,
             metadata=metadata,
         )
-        self._allow_missing = allow_missing
 
     def load(self) -> dict[str, Any]:
         """Return the record.
@@ -56,11 +52,8 @@ class JsonRecordDataset(AtomicFileDataset[Mapping[str, Any], dict[str, Any]]):
         Raises
         ------
         DatasetError
-            If the file is missing (unless that is allowed), is no JSON, or holds no
-            record.
+            If the file is missing, is no JSON, or holds no record.
         """
-        if self._allow_missing and not self._exists():
-            return {}
         return self._read(_decode)
 
     def save(self, data: Mapping[str, Any]) -> None:

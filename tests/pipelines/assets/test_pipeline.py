@@ -4,15 +4,17 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import healpy as hp
 import numpy as np
 import pandas as pd
 import pytest
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from cmbml.datasets import (
+    DeferredDataset,
     HealpixMapDataset,
     ObservationsDataset,
     PowerSpectraDataset,
@@ -20,7 +22,9 @@ from cmbml.datasets import (
     transfer,
 )
 from cmbml.pipelines.assets import catalogue, create_pipeline
+from cmbml.pipelines.assets.templates import pysm_templates
 from cmbml.pipelines.simulation.settings import ForegroundSettings, InstrumentSettings, Variation
+from cmbml.science.bandpasses import Bandpass
 from cmbml.science.instrument import Channel, Instrument
 from tests.kedro_runs import run
 from tests.local_server import Fault, LocalServer
@@ -120,6 +124,10 @@ def fetch(folder, server, *, record=None, presets=("f1",), **values) -> pd.DataF
         "dataset_name": "small",
         **values,
     }
+    place = folder.parent / "record.json"
+    leaf = {"type": "cmbml.datasets.JsonRecordDataset", "filepath": str(place), "read_only": True}
+    if record:
+        place.write_text(json.dumps(record))
     catalog = DataCatalog(
         {
             "params:assets": MemoryDataset(settings(**given)),
@@ -128,7 +136,7 @@ def fetch(folder, server, *, record=None, presets=("f1",), **values) -> pd.DataF
                 InstrumentSettings(channels="all", stokes="IQU", beam_scale=1, fwhm_floor_arcmin=0)
             ),
             "instrument_table": MemoryDataset(TABLE),
-            "dataset_record": MemoryDataset(record or {}),
+            "dataset_record": DeferredDataset(dataset=leaf, purpose="take it from CMB-ML"),
             "raw_assets": RemoteFilesDataset(path=str(folder)),
         }
     )
@@ -220,8 +228,15 @@ def test_templates_are_those_of_the_presets(server, tmp_path):
     ]
 
 
+def test_a_bandpass_widens_what_is_needed():
+    wide = replace(TABLE["545"], bandpass=Bandpass((480.0, 640.0), (1.0, 1.0)))
+    paths = [file.path for file in pysm_templates(["cib1"], 64, Instrument((wide,)), mirror="irsa")]
+    names = ("0467.0", "0525.0", "0545.0", "0584.0", "0643.0")
+    assert paths == [f"pysm/websky/0.4/cib/cib_{name}.fits" for name in names]
+
+
 def test_a_released_dataset_without_its_record_is_an_error_with_the_remedy(server, tmp_path):
-    with pytest.raises(ValueError, match="no record of the dataset's archives"):
+    with pytest.raises(DatasetError, match=r"record\.json: not there\. take it from CMB-ML"):
         fetch(tmp_path / "raw", server, fetch="cmbml_dataset")
 
 

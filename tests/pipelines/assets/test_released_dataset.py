@@ -82,13 +82,6 @@ def test_a_choice_of_numbers_is_a_number_or_a_range():
         archives(chosen=["test:a-b"])
 
 
-def test_without_a_record_it_is_said_where_to_get_one():
-    with pytest.raises(
-        ValueError, match=r"no record of the dataset's archives.*--params dataset_record=<path>"
-    ):
-        archives({})
-
-
 def test_an_incomplete_record_is_named():
     broken = {key: value for key, value in entry("Logs").items() if key != "token"}
     with pytest.raises(ValueError, match="record of Logs: no token; the record is not complete"):

@@ -74,7 +74,12 @@ def test_they_are_those_that_pysm_reads_for_the_band(band, monkeypatch):
 
 
 def test_a_channel_outside_of_the_maps_needs_none():
-    assert list(interpolated_templates(PRESET_MODELS["cib1"], 16, [(10.0, 10.0), (900.0, 1200.0)])) == []
+    assert list(interpolated_templates(PRESET_MODELS["cib1"], 16, [(10.0, 10.0), (1100.0, 1200.0)])) == []
+
+
+def test_of_a_band_that_leaves_the_maps_its_part_inside_is_served():
+    names = list(interpolated_templates(PRESET_MODELS["cib1"], 16, [(950.0, 1200.0)]))
+    assert [name.rsplit("_")[1] for name in names] == ["0906.0.fits", "0994.0.fits", "1080.0.fits"]
 
 
 def test_maps_of_several_resolutions_are_those_of_the_nearest():

@@ -1,7 +1,7 @@
 """Nodes of the raw assets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -14,13 +14,24 @@ from cmbml.remote_files import FetchOrder, FileReport, RemoteFile
 from cmbml.science.instrument import Instrument, channel_names
 
 
+class DatasetRecord(Protocol):
+    """The record of a released dataset's archives: call it to load it, if it is there."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is there."""
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Load it."""
+
+
 def order_assets(
     assets: AssetSettings,
     foregrounds: ForegroundSettings,
     *,
     instrument_table: Instrument,
     instrument: InstrumentSettings,
-    dataset_record: Mapping[str, Any],
+    dataset_record: DatasetRecord,
 ) -> FetchOrder:
     """Return what is to be fetched; if no group is named, all there is, for a list alone.
 
@@ -28,7 +39,9 @@ def order_assets(
     ------
     ValueError
         If a channel or a preset is not known, or the record of a CMB-ML dataset
-        is missing or does not have what is asked for.
+        does not have what is asked for.
+    DatasetError
+        If that record is wanted, and missing.
     """
     channels = instrument_table.select(channel_names(instrument.channels, instrument_table.names))
     makers: dict[str, Callable[[], list[RemoteFile]]] = {
@@ -43,13 +56,13 @@ def order_assets(
             foregrounds.presets, foregrounds.nside, channels, mirror=assets.mirror
         ),
         "cmbml_dataset": lambda: released_dataset(
-            dataset_record,
+            dataset_record(),
             name=assets.dataset_name,
             chosen=assets.dataset_simulations,
             mirror=assets.mirror,
         ),
     }
-    listed = [name for name in catalogue.GROUPS if name != "cmbml_dataset" or dataset_record]
+    listed = [name for name in catalogue.GROUPS if name != "cmbml_dataset" or dataset_record.exists]
     groups = assets.fetch or listed
     return fetch_order(
         [file for name in groups for file in makers[name]()],

@@ -35,14 +35,8 @@ def released_dataset(
     Raises
     ------
     ValueError
-        If the record is empty, an entry is not complete, or a choice means
-        nothing in it.
+        If an entry is not complete, or a choice means nothing in the record.
     """
-    if not record:
-        raise ValueError(
-            f"{GROUP}: there is no record of the dataset's archives; take upload_records_*.json from the "
-            "assets of the CMB-ML repository, and name it: --params dataset_record=<path>"
-        )
     return [_archive(key, record[key], name=name, mirror=mirror) for key in chosen_keys(record, chosen)]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cmbml.pipelines.simulation.pysm_presets import TEMPLATE_URL, template_names
 from cmbml.remote_files import RemoteFile
-from cmbml.science.instrument import Instrument
+from cmbml.science.instrument import Channel, Instrument
 
 GROUP = "pysm_templates"
 FOLDER = "pysm"
@@ -32,9 +32,16 @@ def pysm_templates(
     ValueError
         If PySM has no such preset, or it cannot take part.
     """
-    bands = [(channel.frequency_ghz, channel.frequency_ghz) for channel in instrument]
+    bands = [_band(channel) for channel in instrument]
     base = f"{mirror.rstrip('/')}/{FOLDER}/" if "://" in mirror else TEMPLATE_URL
     return [
         RemoteFile(f"{FOLDER}/{name}", f"{base}{name}", GROUP)
         for name in template_names(presets, nside, bands)
     ]
+
+
+def _band(channel: Channel) -> tuple[float, float]:
+    """Return the lowest and the highest frequency of a channel in GHz."""
+    if channel.bandpass is None:
+        return channel.frequency_ghz, channel.frequency_ghz
+    return channel.bandpass.frequencies_ghz[0], channel.bandpass.frequencies_ghz[-1]

@@ -58,7 +58,7 @@ def interpolated_templates(config: Mapping[str, Any], nside: int, bands: Sequenc
     nside
         Resolution of the emission.
     bands
-        Of the channels; where PySM has no map on both sides it emits nothing.
+        Of the channels; beyond its first and last map PySM emits nothing.
     """
     for part in parts(config):
         cls = getattr(pysm3.models, part["class"])
@@ -75,6 +75,7 @@ def _neighbours(available: Sequence[float], band: Band) -> Sequence[float]:
     same = [frequency for frequency in available if np.isclose(frequency, low)]
     if low == high and same:
         return same[:1]
-    if low < available[0] or high > available[-1]:
+    if low > available[-1] or high < available[0]:
         return []
+    low, high = max(low, available[0]), min(high, available[-1])
     return list(get_relevant_frequencies(available, low, high))
