@@ -23,6 +23,7 @@ from cmbml.pipelines.simulation.foregrounds import fixed_foregrounds
 from cmbml.pipelines.simulation.settings import (
     CMBSettings,
     CosmologySettings,
+    Extragalactic,
     ForegroundSettings,
     Maps,
     NoiseSettings,
@@ -42,6 +43,7 @@ TARGET = Target(nside=NSIDE, lmax=LMAX, fwhm_arcmin=20.6)
 VARIATION = Variation(
     brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0
 )
+EXTRAGALACTIC = Extragalactic(cib=True, radio=True, radio_flux_cut_jy=0.35)
 REPEATS = 4
 WORKER_SIMULATIONS = 48
 MEMORY_SIMULATIONS = (8, 40)
@@ -49,7 +51,12 @@ MEMORY_SIMULATIONS = (8, 40)
 
 def foregrounds(*, vary: bool) -> ForegroundSettings:
     return ForegroundSettings(
-        source="embedded", presets=["d1", "s1", "f1", "a1"], nside=NSIDE, vary=vary, variation=VARIATION
+        source="embedded",
+        presets=["d1", "s1", "f1", "a1"],
+        nside=NSIDE,
+        vary=vary,
+        variation=VARIATION,
+        extragalactic=EXTRAGALACTIC,
     )
 
 

@@ -90,6 +90,7 @@ def test_presets_that_cannot_be_built_are_named_before_any_work(tmp_path, monkey
             "nside": 16,
             "vary": True,
             "variation": variation,
+            "extragalactic": {"cib": True, "radio": True, "radio_flux_cut_jy": 0.35},
             **values,
         }
         return {"foregrounds": ForegroundSettings(**given)}

@@ -111,7 +111,12 @@ def foregrounds(*presets: str) -> ForegroundSettings:
         ("brightness", "dust_index", "dust_temperature_kelvin", "synchrotron_index", "free_free_index"), 0
     )
     return ForegroundSettings(
-        source="pysm", presets=list(presets), nside=64, vary=False, variation=Variation(**none)
+        source="pysm",
+        presets=list(presets),
+        nside=64,
+        vary=False,
+        variation=Variation(**none),
+        extragalactic={"cib": False, "radio": False, "radio_flux_cut_jy": 1.0},
     )
 
 

@@ -3,13 +3,12 @@ import pytest
 
 from cmbml.pipelines.simulation import foregrounds
 from cmbml.pipelines.simulation.compiled import keep_compiled
-from cmbml.pipelines.simulation.foregrounds import (
-    component_kind,
-    draw_parameters,
-    fixed_foregrounds,
-    foreground_alm,
-)
-from cmbml.pipelines.simulation.settings import ForegroundSettings, Maps, Variation
+from cmbml.pipelines.simulation.embedded_sky import embedded_templates
+from cmbml.pipelines.simulation.foreground_parameters import draw_parameters
+from cmbml.pipelines.simulation.foreground_settings import NAMED_VARIATIONS
+from cmbml.pipelines.simulation.foregrounds import component_alms, fixed_foregrounds, foreground_alm
+from cmbml.pipelines.simulation.settings import Extragalactic, ForegroundSettings, Maps, Variation
+from cmbml.pipelines.simulation.sky_components import embedded_components
 from cmbml.science.instrument import Channel, Instrument
 
 NSIDE, LMAX = 16, 24
@@ -18,11 +17,13 @@ CHANNELS = Instrument((Channel("100", 100.89, 0, "IQU"), Channel("545", 555.2, 0
 VARIATION = Variation(
     brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0
 )
+EXTRAGALACTIC = Extragalactic(cib=True, radio=True, radio_flux_cut_jy=0.35)
 STEADY = VARIATION.model_copy(update={"dust_temperature_kelvin": 0.0})
 
 
 def settings(**changes) -> ForegroundSettings:
-    values = {"source": "embedded", "presets": ["d1"], "nside": NSIDE, "vary": True, "variation": VARIATION}
+    values = {"source": "embedded", "presets": ["d1"], "nside": NSIDE, "vary": True}
+    values |= {"variation": VARIATION, "extragalactic": EXTRAGALACTIC}
     return ForegroundSettings(**{**values, **changes})
 
 
@@ -32,25 +33,6 @@ def alm(parameters, shared, chosen=None, instrument=CHANNELS) -> np.ndarray:
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.vdot(one, other).real / np.linalg.norm(one) / np.linalg.norm(other))
-
-
-def test_every_simulation_has_its_own_parameters_and_the_same_again():
-    first, second = (draw_parameters(seed, VARIATION) for seed in (1, 2))
-    assert first == draw_parameters(1, VARIATION)
-    assert first["morphology"] != second["morphology"]
-    assert first["offsets"]["dust"] != second["offsets"]["dust"]
-
-
-def test_the_offsets_have_the_deviations_that_are_asked_for():
-    drawn = [draw_parameters(seed, VARIATION)["offsets"] for seed in range(2000)]
-    dust = {
-        key: [offsets["dust"][key] for offsets in drawn] for key in ("brightness", "index", "temperature")
-    }
-    # a standard deviation of 2000 draws is known to 1.6 per cent; four times that
-    assert np.std(np.log(dust["brightness"])) == pytest.approx(0.1, rel=0.064)
-    assert np.std(dust["index"]) == pytest.approx(0.04, rel=0.064)
-    assert np.std(dust["temperature"]) == pytest.approx(1.0, rel=0.064)
-    assert {offsets["ame"]["index"] for offsets in drawn} == {0.0}
 
 
 def test_without_variation_all_simulations_have_one_sky():
@@ -83,16 +65,66 @@ def test_scaling_shared_coefficients_is_the_same_as_computing_anew(monkeypatch):
     assert np.abs(scaled - anew).max() < 1e-5 * np.abs(anew).max()
 
 
-def test_a_temperature_offset_of_a_shared_sky_is_computed_anew(monkeypatch):
-    monkeypatch.setattr(foregrounds, "varies_in_shape", lambda _: False)
-    shared = fixed_foregrounds(settings(), CHANNELS, MAPS)
+@pytest.fixture
+def presets(monkeypatch):
+    """Settings of one sky from presets, for which the embedded sky stands in."""
+    models = embedded_components(embedded_templates(NSIDE, 8))
+    monkeypatch.setattr(foregrounds, "_preset_models", lambda _: dict(models))
+    return settings(source="pysm", presets=list(models))
+
+
+def test_a_temperature_offset_of_a_shared_sky_is_computed_anew(presets):
+    shared = fixed_foregrounds(presets, CHANNELS, MAPS)
     still = {"morphology": "0", "offsets": {"dust": {"brightness": 1.0, "index": 0.0, "temperature": 0.0}}}
     warmer = {"morphology": "0", "offsets": {"dust": {"brightness": 1.0, "index": 0.0, "temperature": 2.0}}}
-    difference = alm(warmer, shared) - alm(still, shared)
-    ratio = np.abs(difference[:, 0]).max(axis=-1) / np.abs(alm(still, shared)[:, 0]).max(axis=-1)
+    difference = alm(warmer, shared, presets) - alm(still, shared, presets)
+    ratio = np.abs(difference[:, 0]).max(axis=-1) / np.abs(alm(still, shared, presets)[:, 0]).max(axis=-1)
     # h nu / k T is 1.3 at 555 GHz and 21 K: about 3 per cent more there, less at 100 GHz relative to 353
     assert (ratio > 1e-3).all()
     assert (ratio < 0.2).all()
+
+
+@pytest.mark.parametrize("vary", [True, False])
+def test_the_components_of_an_embedded_sky_sum_to_it(vary):
+    chosen = settings(vary=vary)
+    parameters, shared = (
+        draw_parameters(6, VARIATION if vary else None),
+        fixed_foregrounds(chosen, CHANNELS, MAPS),
+    )
+    parts = dict(component_alms(parameters, shared, instrument=CHANNELS, settings=chosen, lmax=LMAX))
+    assert list(parts) == ["dust", "synchrotron", "free_free", "ame", "cib", "radio"]
+    total = alm(parameters, shared, chosen)
+    assert all(np.abs(part[:, 0]).max() > 0 for part in parts.values())
+    # single precision, of which the analysis of the brightest pixels keeps six digits
+    assert np.abs(sum(parts.values()) - total).max() < 2e-6 * np.abs(total).max()
+
+
+def test_extragalactic_components_change_nothing_else():
+    bare = settings(extragalactic=Extragalactic(cib=False, radio=False, radio_flux_cut_jy=1.0))
+    parameters = draw_parameters(6, VARIATION)
+    with_them, without = (
+        dict(component_alms(parameters, {}, instrument=CHANNELS, settings=chosen, lmax=LMAX))
+        for chosen in (settings(), bare)
+    )
+    assert list(without) == ["dust", "synchrotron", "free_free", "ame"]
+    assert all(np.array_equal(without[name], with_them[name]) for name in without)
+
+
+@pytest.mark.parametrize("source", ["embedded", "pysm"])
+def test_values_that_are_drawn_shape_the_sky(source, presets):
+    variation = NAMED_VARIATIONS["cmb_ml_dev"]
+    chosen = (presets if source == "pysm" else settings()).model_copy(update={"variation": variation})
+    shared = fixed_foregrounds(chosen, CHANNELS, MAPS)
+    record = draw_parameters(9, variation)
+    flatter = {**record, "values": {**record["values"], "dust": {**record["values"]["dust"], "index": 1.5}}}
+    steeper = {**record, "values": {**record["values"], "dust": {**record["values"]["dust"], "index": 1.6}}}
+    parts = [
+        dict(component_alms(drawn, shared, instrument=CHANNELS, settings=chosen, lmax=LMAX))
+        for drawn in (flatter, steeper)
+    ]
+    ratio = np.linalg.norm(parts[1]["dust"][:, 0], axis=1) / np.linalg.norm(parts[0]["dust"][:, 0], axis=1)
+    np.testing.assert_allclose(ratio, (np.array([100.89, 555.2]) / 353) ** 0.1, rtol=1e-5)
+    assert all(np.array_equal(parts[0][name], parts[1][name]) for name in parts[0] if name != "dust")
 
 
 def test_intensity_does_not_depend_on_polarisation():
@@ -103,28 +135,11 @@ def test_intensity_does_not_depend_on_polarisation():
     np.testing.assert_allclose(intensity[:, 0], polarised[:, 0], rtol=0, atol=1e-6 * np.abs(polarised).max())
 
 
-def test_inputs_are_not_changed(monkeypatch):
-    monkeypatch.setattr(foregrounds, "varies_in_shape", lambda _: False)
-    shared = fixed_foregrounds(settings(), CHANNELS, MAPS)
+def test_inputs_are_not_changed(presets):
+    shared = fixed_foregrounds(presets, CHANNELS, MAPS)
     before = {name: array.copy() for name, array in shared.items()}
-    alm(draw_parameters(5, VARIATION), shared)
+    alm(draw_parameters(5, VARIATION), shared, presets)
     assert all(np.array_equal(before[name], shared[name]) for name in before)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("d1", "dust"),
-        ("s5", "synchrotron"),
-        ("f1", "free_free"),
-        ("a2", "ame"),
-        ("dust", "dust"),
-        ("cib1", ""),
-        ("dip1", ""),
-    ],
-)
-def test_presets_belong_to_kinds_by_their_letter(name, kind):
-    assert component_kind(name) == kind
 
 
 def test_the_published_sky_is_scaled_by_preset(shared_file, monkeypatch):

@@ -5,6 +5,7 @@ from cmbml.pipelines.simulation import one_sky
 from cmbml.pipelines.simulation.nodes import assign_seeds, make_instrument
 from cmbml.pipelines.simulation.settings import (
     CosmologySettings,
+    Extragalactic,
     ForegroundSettings,
     InstrumentSettings,
     Maps,
@@ -27,7 +28,15 @@ TABLE = Instrument(
 VARIATION = Variation(
     brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0
 )
-FOREGROUNDS = ForegroundSettings(source="embedded", presets=["d1"], nside=16, vary=True, variation=VARIATION)
+EXTRAGALACTIC = Extragalactic(cib=True, radio=True, radio_flux_cut_jy=0.35)
+FOREGROUNDS = ForegroundSettings(
+    source="embedded",
+    presets=["d1"],
+    nside=16,
+    vary=True,
+    variation=VARIATION,
+    extragalactic=EXTRAGALACTIC,
+)
 
 
 def cmb_alm(n_fields: int = 3) -> np.ndarray:

@@ -3,6 +3,7 @@ from pydantic import ValidationError
 
 from cmbml.pipelines.simulation.settings import (
     CMBSettings,
+    Extragalactic,
     ForegroundSettings,
     InstrumentSettings,
     Maps,
@@ -19,9 +20,17 @@ VARIATION = {
     "synchrotron_index": 0.06,
     "free_free_index": 0.0,
 }
-FOREGROUNDS = {"source": "embedded", "presets": ["d1"], "nside": 64, "vary": True, "variation": VARIATION}
 CUT = {"source": "galactic", "latitude_deg": 20, "threshold": 0.9}
 MASK = {**CUT, "nside": 64, "apodisation_deg": 5, "taper": "C1", "polarisation": None}
+EXTRAGALACTIC = {"cib": True, "radio": True, "radio_flux_cut_jy": 0.35}
+FOREGROUNDS = {
+    "source": "embedded",
+    "presets": ["d1"],
+    "nside": 64,
+    "vary": True,
+    "variation": VARIATION,
+    "extragalactic": EXTRAGALACTIC,
+}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +71,22 @@ MASK = {**CUT, "nside": 64, "apodisation_deg": 5, "taper": "C1", "polarisation":
         (ForegroundSettings, {**FOREGROUNDS, "presets": []}, "each at most once, and at least one"),
         (ForegroundSettings, {**FOREGROUNDS, "nside": 65}, "nside 65: must be a power of two"),
         (Variation, {**VARIATION, "brightness": -1}, "greater than or equal to 0"),
+        (Variation, {**VARIATION, "dust_index": -1}, "greater than or equal to 0"),
+        (Variation, {**VARIATION, "dust_index": {"distribution": "cauchy"}}, "'normal', 'uniform'"),
+        (
+            Variation,
+            {
+                **VARIATION,
+                "dust_index": {"distribution": "uniform", "quantity": "value", "low": 2, "high": 1},
+            },
+            "uniform from 2 to 1: low must not be above high",
+        ),
+        (
+            ForegroundSettings,
+            {**FOREGROUNDS, "variation": "cmb_ml"},
+            "variation 'cmb_ml': must be cmb_ml_dev, or be spelt out",
+        ),
+        (Extragalactic, {**EXTRAGALACTIC, "radio_flux_cut_jy": 0}, "greater than 0.0001"),
     ],
 )
 def test_what_cannot_work_is_refused(model, values, message):
@@ -83,3 +108,13 @@ def test_what_a_kind_lacks_does_not_vary():
     variation = Variation(**VARIATION)
     assert [variation.index_of(kind) for kind in ("dust", "ame", "")] == [0.04, 0.0, 0.0]
     assert [variation.temperature_of(kind) for kind in ("dust", "synchrotron")] == [1.0, 0.0]
+
+
+def test_the_ranges_of_the_development_branch_have_a_name():
+    variation = ForegroundSettings(**{**FOREGROUNDS, "variation": "cmb_ml_dev"}).variation
+    index, temperature = variation.dust_index, variation.dust_temperature_kelvin
+    assert (index.quantity, index.low, index.high) == ("value", 1.332, 1.628)
+    assert (temperature.quantity, temperature.low, temperature.high) == ("value", 17.64, 21.56)
+    assert (variation.synchrotron_index.mean, variation.synchrotron_index.sd) == (-3.1, 0.31)
+    assert (variation.free_free_index.mean, variation.free_free_index.sd) == (-2.14, 0.21)
+    assert variation.brightness == 0

@@ -1,39 +1,129 @@
 """What can be set of the foregrounds."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from cmbml.pipelines.simulation.map_settings import Group, NotNegative
 from cmbml.science.pixels import check_nside
 
 
+class Normal(Group):
+    """A spectral parameter drawn from a normal distribution.
+
+    Parameters
+    ----------
+    distribution
+        "normal".
+    quantity
+        "offset": what is drawn is added to the component's own parameter
+        everywhere. "value": it replaces the mean of that parameter over the sky.
+    mean, sd
+        Of the draws.
+    """
+
+    distribution: Literal["normal"]
+    quantity: Literal["offset", "value"]
+    mean: float
+    sd: NotNegative
+
+
+class Uniform(Group):
+    """A spectral parameter drawn from a range.
+
+    Parameters
+    ----------
+    distribution
+        "uniform".
+    quantity
+        As in `Normal`.
+    low, high
+        Ends of the range.
+    """
+
+    distribution: Literal["uniform"]
+    quantity: Literal["offset", "value"]
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"uniform from {self.low:g} to {self.high:g}: low must not be above high")
+        return self
+
+
+Spread = NotNegative | Annotated[Normal | Uniform, Field(discriminator="distribution")]
+
+
 class Variation(Group):
-    """Standard deviations by which foregrounds differ between simulations.
+    """By how much foregrounds differ between simulations.
+
+    A number is the standard deviation of a normal offset around 0; `Normal` and
+    `Uniform` say more, such as {distribution: uniform, quantity: value, low: 1.4, high: 1.6}.
 
     Parameters
     ----------
     brightness
-        Of the natural logarithm of each component's brightness.
+        Standard deviation of the natural logarithm of each component's brightness.
     dust_index, synchrotron_index, free_free_index
-        Of the offset that is added to the spectral index everywhere.
+        Of the spectral index, the same offset everywhere.
     dust_temperature_kelvin
-        Of the offset that is added to the dust temperature everywhere, in K.
+        Of the dust temperature in K, the same offset everywhere.
     """
 
     brightness: NotNegative
-    dust_index: NotNegative
-    dust_temperature_kelvin: NotNegative
-    synchrotron_index: NotNegative
-    free_free_index: NotNegative
+    dust_index: Spread
+    dust_temperature_kelvin: Spread
+    synchrotron_index: Spread
+    free_free_index: Spread
 
-    def index_of(self, kind: str) -> float:
-        """Return the deviation of a kind of component's spectral index; 0 where it does not vary."""
-        return float(getattr(self, f"{kind}_index", 0.0))
+    def index_of(self, kind: str) -> float | Normal | Uniform:
+        """Return the spread of a kind of component's spectral index; 0 where it does not vary."""
+        spread: float | Normal | Uniform = getattr(self, f"{kind}_index", 0.0)
+        return spread
 
-    def temperature_of(self, kind: str) -> float:
-        """Return the deviation of a kind of component's temperature in K; 0 where it does not vary."""
-        return float(getattr(self, f"{kind}_temperature_kelvin", 0.0))
+    def temperature_of(self, kind: str) -> float | Normal | Uniform:
+        """Return the spread of a kind of component's temperature in K; 0 where it does not vary."""
+        spread: float | Normal | Uniform = getattr(self, f"{kind}_temperature_kelvin", 0.0)
+        return spread
+
+
+def _value(**numbers: float) -> Normal | Uniform:
+    if "mean" in numbers:
+        return Normal(distribution="normal", quantity="value", **numbers)
+    return Uniform(distribution="uniform", quantity="value", **numbers)
+
+
+NAMED_VARIATIONS = {
+    "cmb_ml_dev": Variation(
+        brightness=0.0,
+        dust_index=_value(low=1.332, high=1.628),
+        dust_temperature_kelvin=_value(low=17.64, high=21.56),
+        synchrotron_index=_value(mean=-3.1, sd=0.31),
+        free_free_index=_value(mean=-2.14, sd=0.21),
+    )
+}
+"""Variations with a name; `cmb_ml_dev` has what CMB-ML's development branch gives d9, s4 and f1."""
+
+
+class Extragalactic(Group):
+    """Extragalactic components of the embedded sky; PySM's presets have their own.
+
+    Parameters
+    ----------
+    cib
+        Whether there is a cosmic infrared background.
+    radio
+        Whether there are radio sources.
+    radio_flux_cut_jy
+        Flux at 148 GHz in Jy from which on sources are left out, as a survey that
+        finds them one by one would mask them.
+    """
+
+    cib: bool
+    radio: bool
+    radio_flux_cut_jy: float = Field(gt=1e-4)
 
 
 class ForegroundSettings(Group):
@@ -52,7 +142,9 @@ class ForegroundSettings(Group):
         in morphology. False: one sky for all simulations, as the published
         benchmark has it.
     variation
-        By how much.
+        By how much: a `Variation`, or the name of one ("cmb_ml_dev").
+    extragalactic
+        Extragalactic components, for the source "embedded".
     """
 
     source: Literal["embedded", "pysm"]
@@ -60,6 +152,18 @@ class ForegroundSettings(Group):
     nside: int
     vary: bool
     variation: Variation
+    extragalactic: Extragalactic
+
+    @field_validator("variation", mode="before")
+    @classmethod
+    def _variation(cls, variation: Any) -> Any:
+        if not isinstance(variation, str):
+            return variation
+        if variation not in NAMED_VARIATIONS:
+            raise ValueError(
+                f"variation {variation!r}: must be {', '.join(NAMED_VARIATIONS)}, or be spelt out"
+            )
+        return NAMED_VARIATIONS[variation]
 
     @field_validator("nside")
     @classmethod

@@ -6,7 +6,7 @@ So a sky with fixed morphology is a sum of coefficients that are computed once,
 times scalars. Only a new morphology, or a dust temperature, is computed anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 
 from cmbml.pipelines.simulation.compiled import keep_compiled
 from cmbml.pipelines.simulation.embedded_sky import embedded_templates
+from cmbml.pipelines.simulation.extragalactic import ExtragalacticComponent, extragalactic_components
+from cmbml.pipelines.simulation.foreground_parameters import (
+    component_kind,
+    component_offsets,
+    draw_parameters,
+)
 from cmbml.pipelines.simulation.observe import foreground_alm as emission_alm
-from cmbml.pipelines.simulation.settings import ForegroundSettings, Maps, Variation
+from cmbml.pipelines.simulation.settings import ForegroundSettings, Maps
 from cmbml.pipelines.simulation.sky_components import (
     SpectralOffsets,
     add_emission,
@@ -25,60 +31,14 @@ from cmbml.pipelines.simulation.sky_components import (
     pysm_components,
     with_temperature_offset,
 )
+from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Channel, Instrument
 from cmbml.science.pixels import nside_to_npix
-from cmbml.science.seeds import generator_of, seed_of
 
 Array = NDArray[Any]
 Record = Mapping[str, Any]
 
 keep_compiled()
-
-KINDS = ("dust", "synchrotron", "free_free", "ame")
-"""Kinds of components whose parameters vary between simulations."""
-
-_KIND_OF_LETTER = {"d": "dust", "s": "synchrotron", "f": "free_free", "a": "ame"}
-"""PySM's presets by their first letter; others (CO, CMB, extragalactic) do not vary."""
-
-FIXED_SEED = 0
-"""Seed of the one embedded sky of simulations that do not vary."""
-
-
-def draw_parameters(seed: int, variation: Variation | None) -> dict[str, Any]:
-    """Return the foreground parameters of one simulation.
-
-    Parameters
-    ----------
-    seed
-        The simulation's seed for foregrounds; not used without variation.
-    variation
-        By how much simulations differ, or None for the same sky in all.
-
-    Returns
-    -------
-    dict
-        "morphology": seed of the embedded sky, as a decimal text; "offsets": by
-        kind of component, what `SpectralOffsets` holds.
-    """
-    if variation is None:
-        return {"morphology": str(seed_of(FIXED_SEED, "morphology")), "offsets": {}}
-    offsets = {}
-    for kind in KINDS:
-        brightness, slope, kelvin = generator_of(seed, "offsets", kind).standard_normal(3)
-        offsets[kind] = {
-            "brightness": float(np.exp(variation.brightness * brightness)),
-            "index": float(variation.index_of(kind) * slope),
-            "temperature": float(variation.temperature_of(kind) * kelvin),
-        }
-    return {"morphology": str(seed_of(seed, "morphology")), "offsets": offsets}
-
-
-def component_kind(name: str) -> str:
-    """Return the kind of a component of the embedded sky or of a preset; "" for one that does not vary."""
-    if name in KINDS:
-        return name
-    letters = name.rstrip("0123456789")
-    return _KIND_OF_LETTER.get(letters, "")
 
 
 def fixed_foregrounds(settings: ForegroundSettings, instrument: Instrument, maps: Maps) -> dict[str, Array]:
@@ -98,23 +58,22 @@ def fixed_foregrounds(settings: ForegroundSettings, instrument: Instrument, maps
     ValueError
         If an index is to vary that a component does not have.
     """
-    if varies_in_shape(settings):
-        components: dict[str, Any] = {}
-    else:
-        components = _fixed_components(
-            settings.source, tuple(settings.presets), settings.nside, instrument.is_polarised
-        )
-    alm = [
-        [_component_alm(model, channel, instrument, maps.lmax) for channel in instrument]
-        for model in components.values()
-    ]
+    components = {} if varies_in_shape(settings) else _fixed_sky(settings, instrument, maps.lmax)
+    names = list(components)
     responses = [
-        [_index_response(name, model, channel, settings) for channel in instrument]
-        for name, model in components.items()
+        [_index_response(name, components[name], channel, settings) for channel in instrument]
+        for name in names
     ]
+    size = {"fields": _fields(instrument), "lmax": maps.lmax}
+    alm = np.empty((len(names), len(instrument), size["fields"], alm_size(maps.lmax)), np.complex64)
+    for place, name in enumerate(names):
+        model = components.pop(name)  # so that its templates are let go
+        for row, channel in zip(alm[place], instrument, strict=True):
+            row[:] = _component_alm(model, channel, settings.nside, **size)
+        del model
     return {
-        "components": np.array(list(components), dtype="U16"),
-        "alm": np.array(alm, dtype=np.complex64),
+        "components": np.array(names, dtype="U16"),
+        "alm": alm,
         "index_response": np.array(responses, dtype=np.float64),
     }
 
@@ -155,13 +114,14 @@ def foreground_alm(
     numpy.ndarray
         Shape (n_channels, 1 | 3, alm_size), uK_CMB, complex64, without beam.
     """
-    offsets = {kind: SpectralOffsets(**values) for kind, values in parameters["offsets"].items()}
     if varies_in_shape(settings):
-        templates = embedded_templates(
-            settings.nside, int(parameters["morphology"]), polarised=instrument.is_polarised
-        )
-        return _varied_alm(embedded_components(templates, offsets=offsets), instrument, lmax)
-    return _fixed_alm(shared, offsets, instrument=instrument, settings=settings, lmax=lmax)
+        sky = _embedded_sky(parameters, settings, polarised=instrument.is_polarised, lmax=lmax)
+        size = {"fields": _fields(instrument), "lmax": lmax}
+        return np.stack([_summed_alm(sky, channel, settings.nside, **size) for channel in instrument])
+    total = np.zeros(shared["alm"].shape[1:], np.complex64)
+    for _, alm in component_alms(parameters, shared, instrument=instrument, settings=settings, lmax=lmax):
+        total += alm
+    return total
 
 
 def varies_in_shape(settings: ForegroundSettings) -> bool:
@@ -169,57 +129,115 @@ def varies_in_shape(settings: ForegroundSettings) -> bool:
     return settings.vary and settings.source == "embedded"
 
 
-@lru_cache(maxsize=1)
-def _fixed_components(source: str, presets: tuple[str, ...], nside: int, polarised: bool) -> dict[str, Any]:
-    """Return PySM's models of the sky that all simulations share, by name."""
-    if source == "pysm":
-        return pysm_components(presets, nside)
-    return embedded_components(
-        embedded_templates(nside, seed_of(FIXED_SEED, "morphology"), polarised=polarised)
-    )
-
-
-def _empty_sky(nside: int, instrument: Instrument) -> Array:
-    return np.zeros((3 if instrument.is_polarised else 1, nside_to_npix(nside)), np.float32)
-
-
-def _component_alm(model: Any, channel: Channel, instrument: Instrument, lmax: int) -> Array:
-    emission = _empty_sky(model.nside, instrument)
-    add_emission(emission, model, channel.frequency_ghz)
-    return emission_alm(emission, lmax)  # (1 | 3, nalm) complex64
-
-
-def _varied_alm(components: Mapping[str, Any], instrument: Instrument, lmax: int) -> Array:
-    """Sum the components in pixels, so that each channel is analysed once."""
-    channels = []
-    for channel in instrument:
-        emission = _empty_sky(next(iter(components.values())).nside, instrument)
-        for model in components.values():
-            add_emission(emission, model, channel.frequency_ghz)
-        channels.append(emission_alm(emission, lmax))
-    return np.stack(channels)
-
-
-def _fixed_alm(
+def component_alms(
+    parameters: Record,
     shared: Mapping[str, Array],
-    offsets: Mapping[str, SpectralOffsets],
     *,
     instrument: Instrument,
     settings: ForegroundSettings,
     lmax: int,
-) -> Array:
-    """Scale and sum the shared coefficients; what a dust temperature changes is computed anew."""
-    total = np.zeros(shared["alm"].shape[1:], np.complex64)
-    for name, alm, response in zip(
-        shared["components"].tolist(), shared["alm"], shared["index_response"], strict=True
-    ):
-        offset = offsets.get(component_kind(name), SpectralOffsets())
+) -> Iterator[tuple[str, Array]]:
+    """Yield the foregrounds of one simulation component by component.
+
+    Parameters
+    ----------
+    parameters, shared, instrument, settings, lmax
+        As in `foreground_alm`, which is the sum.
+
+    Yields
+    ------
+    tuple
+        Name, and coefficients as `foreground_alm` returns them.
+    """
+    size = {"fields": _fields(instrument), "lmax": lmax}
+
+    def channels(model: Any) -> Array:
+        return np.stack([_component_alm(model, channel, settings.nside, **size) for channel in instrument])
+
+    if varies_in_shape(settings):
+        sky = _embedded_sky(parameters, settings, polarised=instrument.is_polarised, lmax=lmax)
+        yield from ((name, channels(model)) for name, model in sky.items())
+        return
+    names = shared["components"].tolist()
+    models = _preset_models(settings) if parameters.get("values") else dict.fromkeys(names)
+    offsets = component_offsets(parameters, models)
+    for name, alm, response in zip(names, shared["alm"], shared["index_response"], strict=True):
+        offset = offsets[name]
         if offset.temperature:
-            models = _fixed_components(
-                settings.source, tuple(settings.presets), settings.nside, instrument.is_polarised
-            )
-            model = with_temperature_offset(models[name], offset.temperature)
-            alm = np.stack([_component_alm(model, channel, instrument, lmax) for channel in instrument])  # noqa: PLW2901
+            model = with_temperature_offset(_preset_models(settings)[name], offset.temperature)
+            alm = channels(model)  # noqa: PLW2901
         factors = offset.brightness * np.exp(offset.index * response)  # (n_channels, 3)
-        total += alm * factors[:, : alm.shape[1], None].astype(np.float32)
-    return total
+        yield name, alm * factors[:, : alm.shape[1], None].astype(np.float32)
+
+
+def _embedded_sky(
+    parameters: Record, settings: ForegroundSettings, *, polarised: bool, lmax: int
+) -> dict[str, Any]:
+    """Draw the components of an embedded sky, by name."""
+    morphology = int(parameters["morphology"])
+    templates = embedded_templates(settings.nside, morphology, polarised=polarised)
+    offsets = component_offsets(parameters, embedded_components(templates))
+    return {
+        **embedded_components(templates, offsets=offsets),
+        **extragalactic_components(settings.extragalactic, morphology, lmax=lmax, polarised=polarised),
+    }
+
+
+def _fixed_sky(settings: ForegroundSettings, instrument: Instrument, lmax: int) -> dict[str, Any]:
+    """Return the components of the sky that all simulations share, by name."""
+    if settings.source == "pysm":
+        return _preset_models(settings)
+    return _embedded_sky(draw_parameters(0, None), settings, polarised=instrument.is_polarised, lmax=lmax)
+
+
+def _preset_models(settings: ForegroundSettings) -> dict[str, Any]:
+    return dict(_kept_presets(tuple(settings.presets), settings.nside))
+
+
+@lru_cache(maxsize=1)
+def _kept_presets(presets: tuple[str, ...], nside: int) -> dict[str, Any]:
+    """Return PySM's models of presets, which a process reads once for all its simulations."""
+    return pysm_components(presets, nside)
+
+
+def _fields(instrument: Instrument) -> int:
+    return 3 if instrument.is_polarised else 1
+
+
+def _component_alm(model: Any, channel: Channel, nside: int, *, fields: int, lmax: int) -> Array:
+    """Return the coefficients of one component in one channel, shape (fields, alm_size), complex64."""
+    emission = np.zeros((fields, nside_to_npix(nside)), np.float32)
+    _add_to_map(emission, model, channel)
+    alm = np.zeros((fields, alm_size(lmax)), np.complex64)
+    emitted = fields if emission[1:].any() else 1  # where Q and U are zero, so are E and B
+    if emission.any():
+        alm[:emitted] = emission_alm(emission[:emitted], lmax)
+    _add_to_alm(alm, model, channel)
+    return alm
+
+
+def _summed_alm(
+    components: Mapping[str, Any], channel: Channel, nside: int, *, fields: int, lmax: int
+) -> Array:
+    """Sum the components in pixels, so that the channel is analysed once; shape (fields, alm_size)."""
+    emission = np.zeros((fields, nside_to_npix(nside)), np.float32)
+    for model in components.values():
+        _add_to_map(emission, model, channel)
+    alm = emission_alm(emission, lmax)
+    for model in components.values():
+        _add_to_alm(alm, model, channel)
+    return alm
+
+
+def _add_to_map(total: Array, model: Any, channel: Channel) -> None:
+    """Add what a component emits, as far as it is given in pixels."""
+    if isinstance(model, ExtragalacticComponent):
+        model.add_to_map(total, channel)
+    else:
+        add_emission(total, model, channel.frequency_ghz)
+
+
+def _add_to_alm(total: Array, model: Any, channel: Channel) -> None:
+    """Add what a component emits, as far as it is given in coefficients."""
+    if isinstance(model, ExtragalacticComponent):
+        model.add_to_alm(total, channel)

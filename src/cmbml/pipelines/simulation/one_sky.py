@@ -13,7 +13,8 @@ from cmbml.pipelines.simulation.cosmology import (
     mean_cosmology,
     parameter_table,
 )
-from cmbml.pipelines.simulation.foregrounds import draw_parameters, foreground_alm
+from cmbml.pipelines.simulation.foreground_parameters import draw_parameters
+from cmbml.pipelines.simulation.foregrounds import foreground_alm
 from cmbml.pipelines.simulation.noise import white_noise
 from cmbml.pipelines.simulation.observe import observe, target_map
 from cmbml.pipelines.simulation.settings import (

@@ -1,7 +1,13 @@
 """What can be set in the simulation, by subject; every field's value is in `conf/`."""
 
 from cmbml.pipelines.simulation.cosmology_settings import CMBSettings, CosmologySettings
-from cmbml.pipelines.simulation.foreground_settings import ForegroundSettings, Variation
+from cmbml.pipelines.simulation.foreground_settings import (
+    Extragalactic,
+    ForegroundSettings,
+    Normal,
+    Uniform,
+    Variation,
+)
 from cmbml.pipelines.simulation.map_settings import InstrumentSettings, Maps, Simulations, Target
 from cmbml.pipelines.simulation.mask_settings import MaskSettings
 from cmbml.pipelines.simulation.noise_settings import NoiseSettings
@@ -9,12 +15,15 @@ from cmbml.pipelines.simulation.noise_settings import NoiseSettings
 __all__ = [
     "CMBSettings",
     "CosmologySettings",
+    "Extragalactic",
     "ForegroundSettings",
     "InstrumentSettings",
     "Maps",
     "MaskSettings",
     "NoiseSettings",
+    "Normal",
     "Simulations",
     "Target",
+    "Uniform",
     "Variation",
 ]

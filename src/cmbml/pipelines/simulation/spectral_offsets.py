@@ -60,6 +60,43 @@ def check_index_offset(name: str, index: float) -> None:
         )
 
 
+_ATTRIBUTES = {"index": ("mbb_index", "pl_index"), "temperature": ("mbb_temperature",)}
+"""What PySM's classes call their parameters."""
+
+
+def mean_parameter(name: str, model: Model, quantity: str) -> float:
+    """Return the mean over the sky of a spectral parameter of a component.
+
+    Parameters
+    ----------
+    name
+        Of the component, for the message.
+    model
+        A model of PySM.
+    quantity
+        "index" or "temperature" (K).
+
+    Raises
+    ------
+    ValueError
+        If the model has no such parameter, or has parts that differ in it.
+    """
+    means = []
+    for part in getattr(model, "components", [model]):
+        held = [getattr(part, attribute) for attribute in _ATTRIBUTES[quantity] if hasattr(part, attribute)]
+        if not held:
+            raise ValueError(
+                f"{name}: has no {quantity} whose value could be drawn; give foregrounds.variation an offset"
+            )
+        means.append(float(np.mean(getattr(held[0], "value", held[0]), dtype=np.float64)))
+    if np.ptp(means) > 1e-6 * abs(means[0]):
+        raise ValueError(
+            f"{name}: its parts differ in {quantity}, so that one value cannot be drawn for them; "
+            "give foregrounds.variation an offset"
+        )
+    return means[0]
+
+
 def offset_factor(model: Model, offsets: SpectralOffsets, frequency_ghz: float) -> Array:
     """Return what an offset of brightness and index does to the emission of a component.
 
