@@ -1,9 +1,13 @@
-"""Run Kedro commands of this project as a user would, in processes of their own."""
+"""Run Kedro commands of this project as a user would, in processes of their own, or plan them in this one."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from kedro.framework.startup import bootstrap_project
+
+from cmbml.plan import Plan, session_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 GUARD = ROOT / "tests" / "no_network"
@@ -52,3 +56,17 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def plan_of(*names: str, env: str = "test", **params: object) -> Plan:
+    """Return what a run would do; pipelines by name, by default the main job."""
+    metadata = bootstrap_project(ROOT)
+    texts = {key: str(value) if isinstance(value, Path) else value for key, value in params.items()}
+    given: dict[str, object] = {}
+    for key, value in texts.items():
+        *groups, name = key.split(".")
+        place = given
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = value
+    return session_plan(metadata.project_path, names, env=env, params=given)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 
-from tests.kedro_runs import ROOT, files, run, start
+from tests.kedro_runs import ROOT, files, plan_of, run, start
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +52,31 @@ def test_cleaning_beats_every_single_channel(simulated):
     table = table[table["field"] == "I"].set_index("method")
     single = next(method for method in table.index if method.startswith("best single channel"))
     assert table.loc["pyilc", "mae_uK_mean"] < table.loc[single, "mae_uK_mean"]
+
+
+def test_the_plan_says_what_a_run_writes(simulated):
+    plan = plan_of(data=simulated)
+    written = [path for path in simulated.rglob("*") if path.is_file() and ".partitions" not in path.parts]
+    assert sum(item.files for item in plan.products) == len(written)
+    size = sum(path.stat().st_size for path in written)
+    assert sum(item.size for item in plan.products) == pytest.approx(size, rel=0.15)
+    assert all(item.there == item.wanted and item.size_to_come == 0 for item in plan.products)
+    bootstrap_project(ROOT)
+    with KedroSession.create(
+        project_path=ROOT, env="test", runtime_params={"data": str(simulated)}
+    ) as session:
+        catalog = session.load_context().catalog
+    for item in plan.products:
+        paths = [
+            Path(catalog[item.name.replace("{split}", split)]._describe().get(key, ""))
+            for split in (SPLITS if item.name.startswith("{split}") else ("test",))
+            for key in ("filepath", "path")
+            if key in catalog[item.name.replace("{split}", split)]._describe()
+        ]
+        own = [path for path in written if any(path.is_relative_to(folder) for folder in paths)]
+        assert sum(path.stat().st_size for path in own) == pytest.approx(item.size, rel=0.15, abs=1000), (
+            item.name
+        )
 
 
 def test_every_split_has_its_simulations(simulated):

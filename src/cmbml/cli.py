@@ -8,10 +8,11 @@ from typing import Any, cast
 import click
 import rich
 from kedro.framework.cli.project import PARAMS_ARG_HELP, run
-from kedro.framework.cli.utils import CONTEXT_SETTINGS, ENV_HELP, _split_params
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, ENV_HELP, _split_params, split_string
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 from kedro.io import DataCatalog, DatasetError
+from kedro.validation.exceptions import ParameterValidationError
 from rich.console import Group
 from rich.table import Table
 
@@ -27,6 +28,43 @@ class Trouble(click.ClickException):
 @click.group(context_settings=CONTEXT_SETTINGS, name="cmbml")
 def cli() -> None:
     """Commands of cmbml."""
+
+
+@cli.command()
+@click.option("--env", "-e", default=None, help=ENV_HELP)
+@click.option(
+    "--pipelines",
+    "--pipeline",
+    default="",
+    callback=split_string,
+    help="Names of pipelines, separated by commas; by default what `kedro run` runs.",
+)
+@click.option("--params", default="", help=PARAMS_ARG_HELP, callback=_split_params)
+@click.option("--conf-source", default=None, help="Folder of the configuration.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 if the run lacks something.")
+@click.pass_obj
+def plan(
+    metadata: ProjectMetadata,
+    *,
+    env: str | None,
+    pipelines: list[str],
+    params: dict[str, Any],
+    conf_source: str | None,
+    strict: bool,
+) -> None:
+    """Say what a run would make, in how many files and bytes, and what it lacks; nothing is run."""
+    from cmbml.plan import session_plan  # noqa: PLC0415 (imports all that simulates)
+    from cmbml.plan_tables import plan_tables  # noqa: PLC0415
+
+    try:
+        found = session_plan(metadata.project_path, pipelines, env=env, params=params, conf=conf_source)
+    except LookupError as error:
+        raise click.UsageError(str(error.args[0])) from error
+    except ParameterValidationError as error:
+        raise click.ClickException(str(error)) from error
+    for part in plan_tables(found):
+        rich.get_console().print(part)
+    raise SystemExit(1 if strict and not found.is_ready else 0)
 
 
 @cli.command("compare-copies")

@@ -63,8 +63,14 @@ class CheckHooks:
             If a parameter is unknown or has no effect, parameters contradict one
             another, or a foreground preset cannot be built.
         """
+        problems = self.problems(pipeline, catalog)
+        if problems:
+            raise ValueError("the configuration cannot work:\n- " + "\n- ".join(problems))
+
+    def problems(self, pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+        """Return a sentence for everything that keeps a pipeline from being run as it is configured."""
         parameters = catalog["parameters"].load()
-        problems = [
+        return [
             *unknown_keys(self._given, self._groups | self._globals),
             *unknown_keys(set(parameters) - self._given, self._groups),
             *unknown_keys(self._given_globals, self._globals),
@@ -76,8 +82,6 @@ class CheckHooks:
             *preset_conflicts(parameters, pipeline),
             *mask_conflicts(parameters, pipeline, catalog),
         ]
-        if problems:
-            raise ValueError("the configuration cannot work:\n- " + "\n- ".join(problems))
 
 
 def _keys(folder: Path, pattern: str) -> set[str]:

@@ -195,6 +195,11 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
                 + f". To see one alone: n_jobs=0 and the partition {first}"
             )
 
+    def finished(self) -> list[str]:
+        """Return the ids of the partitions that lie there, of whatever configuration."""
+        self._invalidate_caches()
+        return sorted(self._read_marks()) or self._foreign_ids()
+
     def preview(self, partition: str | None = None) -> ImagePreview:
         """Return the preview of one partition, by default the first."""
         stored = self.load()
@@ -215,6 +220,8 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             "filename_suffix": self._filename_suffix,
             "n_jobs": self._n_jobs,
             "threads": self._threads,
+            "limit": self._limit,
+            "allow_missing": self._allow_missing,
         }
 
     def _kept(self, data: Mapping[str, Lazy]) -> list[str]:

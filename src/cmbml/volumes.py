@@ -1,0 +1,200 @@
+"""How large the products of a run are, before there is any of them.
+
+Sizes are those of the formats: blocks of FITS, rows of text. They hold for the
+files of the results; the small marks by which partitions resume are not counted.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cmbml.pipelines import method_names
+from cmbml.pipelines.analysis.spectra import band_edges
+from cmbml.pipelines.simulation.cmb import unlensed_lmax
+from cmbml.pipelines.simulation.foregrounds import varies_in_shape
+from cmbml.pipelines.simulation.nodes import make_instrument
+from cmbml.science.harmonics import alm_size
+from cmbml.science.instrument import Instrument
+from cmbml.science.pixels import nside_to_npix
+
+_FITS_BLOCK = 2880
+_TEXT_NUMBER, _TEXT_MULTIPOLE = 25, 7
+"""Characters of a number and of the rest of a row in a file of spectra."""
+
+_METRICS_ROW, _SPECTRUM_ROW = 330, 375
+"""Characters of what is recorded of one field, and of one band of one spectrum."""
+
+_TABLE_NUMBER = 8
+"""Characters of a number in a table of the reports, with its comma."""
+
+_HDF5_OVERHEAD = 2048
+"""Bytes of a file, and of each of its channels, beside the pixels."""
+
+_EMBEDDED_COMPONENTS = 4
+"""Of the embedded sky: dust, synchrotron, free-free and AME."""
+
+_FIGURE_ROW = 33_000
+"""Bytes of the truth, or of one method, in a figure of a sky."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What one partition, or a product that has none, takes on disk.
+
+    Parameters
+    ----------
+    files
+        Number of files.
+    size
+        Bytes of all of them.
+    """
+
+    files: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """What sizes follow from.
+
+    Parameters
+    ----------
+    nside, lmax
+        Resolution and band limit of the maps.
+    theory_lmax
+        Highest multipole of the spectra of a cosmology.
+    channels
+        Number of Stokes fields of each channel.
+    container
+        Of the observations, "fits" or "hdf5".
+    shared_components
+        Number of foreground components that all simulations share.
+    methods
+        Number of Stokes fields of each method's cleaned maps, by its name.
+    bands
+        Number of bands of a binned spectrum.
+    compared
+        Number of simulations that are cleaned and compared.
+    """
+
+    nside: int
+    lmax: int
+    theory_lmax: int
+    channels: tuple[int, ...]
+    container: str
+    shared_components: int
+    methods: Mapping[str, int]
+    bands: int
+    compared: int
+
+    @property
+    def fields(self) -> int:
+        """Number of Stokes fields of the sky."""
+        return max(self.channels)
+
+    @property
+    def compared_fields(self) -> int:
+        """Number of Stokes fields of all methods, and the intensity of the best single channel."""
+        return 1 + sum(self.methods.values())
+
+
+def fits_map(nside: int, fields: int) -> Volume:
+    """Return the volume of a map in a FITS file: float32, two blocks of headers."""
+    return Volume(1, 2 * _FITS_BLOCK + _blocks(4 * fields * nside_to_npix(nside)))
+
+
+def fits_alm(lmax: int, fields: int) -> Volume:
+    """Return the volume of coefficients in a FITS file: per field, index, real and imaginary part."""
+    return Volume(1, _FITS_BLOCK + fields * (_FITS_BLOCK + _blocks(12 * alm_size(lmax))))
+
+
+def _blocks(size: int) -> int:
+    return math.ceil(size / _FITS_BLOCK) * _FITS_BLOCK
+
+
+def _observations(given: Dimensions) -> Volume:
+    if given.container == "hdf5":
+        pixels = 4 * sum(given.channels) * nside_to_npix(given.nside)
+        return Volume(1, pixels + _HDF5_OVERHEAD * (1 + len(given.channels)))
+    return Volume(len(given.channels), sum(fits_map(given.nside, fields).size for fields in given.channels))
+
+
+def _theory(given: Dimensions) -> Volume:
+    """Unlensed spectra with those of the potential (7 columns), and lensed ones (4)."""
+    rows = given.theory_lmax + 1
+    return Volume(2, rows * (2 * _TEXT_MULTIPOLE + (7 + 4) * _TEXT_NUMBER))
+
+
+def _foreground_alm(given: Dimensions) -> Volume:
+    numbers = given.shared_components * len(given.channels) * given.fields * alm_size(given.lmax)
+    return Volume(1, 1000 + 8 * numbers)
+
+
+def _metrics(given: Dimensions, name: str) -> Volume:
+    """Record of a method: a row per field, and per band of each spectrum. Of channels the intensity."""
+    method = name.rpartition("_metrics_")[0]
+    fields = given.methods[method] if method in given.methods else len(given.channels)
+    return Volume(1, fields * (_METRICS_ROW + _SPECTRUM_ROW * given.bands))
+
+
+def _table(columns: int, rows: int) -> Volume:
+    return Volume(1, _TABLE_NUMBER * columns * (1 + rows))
+
+
+PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume]] = {
+    "instrument": lambda given, _: Volume(1, 1500),
+    "mask": lambda given, _: fits_map(given.nside, 4),
+    "foreground_alm": lambda given, _: _foreground_alm(given),
+    "{split}_seeds": lambda given, _: Volume(1, 272),
+    "{split}_cosmology": lambda given, _: Volume(1, 225),
+    "{split}_foregrounds": lambda given, _: Volume(1, 567),
+    "{split}_theory": lambda given, _: _theory(given),
+    "{split}_cmb_alm": lambda given, _: fits_alm(given.lmax, given.fields),
+    "{split}_cmb": lambda given, _: fits_map(given.nside, given.fields),
+    "{split}_observations": lambda given, _: _observations(given),
+    "{method}_cleaned_{split}": lambda given, name: fits_map(
+        given.nside, given.methods[name.partition("_cleaned_")[0]]
+    ),
+    "{method}_metrics_{split}": _metrics,
+    "report_mask": lambda given, _: Volume(1, 700),
+    "report_comparison": lambda given, _: _table(18, given.compared_fields),
+    "report_metrics": lambda given, _: _table(11, given.compared * given.compared_fields),
+    "report_spectra": lambda given, _: _table(13, given.compared * given.compared_fields * given.bands),
+    "report_sky_figures": lambda given, _: Volume(1, _FIGURE_ROW * (1 + len(given.methods))),
+    "report_spectra_figure": lambda given, _: Volume(1, 90_000),
+}
+"""Volume of one partition, or of the whole, by the name or pattern that the catalog has for a product."""
+
+
+def dimensions_of(
+    parameters: Mapping[str, Any], instrument: Instrument, *, container: str, compared: int
+) -> Dimensions:
+    """Return what the sizes of a configuration's products follow from.
+
+    Parameters
+    ----------
+    parameters
+        The validated groups, by name.
+    instrument
+        The table of the instrument, all channels.
+    container
+        Of the observations, "fits" or "hdf5".
+    compared
+        Number of simulations that are cleaned and compared.
+    """
+    maps, analysis, foregrounds = (parameters[group] for group in ("maps", "analysis", "foregrounds"))
+    fixed = len(foregrounds.presets) if foregrounds.source == "pysm" else _EMBEDDED_COMPONENTS
+    return Dimensions(
+        nside=maps.nside,
+        lmax=maps.lmax,
+        theory_lmax=unlensed_lmax(parameters["cmb"].lmax),
+        channels=tuple(
+            len(channel.stokes) for channel in make_instrument(instrument, parameters["instrument"])
+        ),
+        container=container,
+        shared_components=0 if varies_in_shape(foregrounds) else fixed,
+        methods={name: len(getattr(parameters[name], "stokes", "I")) for name in method_names()},
+        bands=len(band_edges(analysis.lmax, analysis.bin_width)) - 1,
+        compared=compared,
+    )

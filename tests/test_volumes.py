@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from cmbml.datasets import (
+    AlmDataset,
+    Hdf5ObservationsDataset,
+    HealpixMapDataset,
+    ObservationsDataset,
+    TheorySpectraDataset,
+)
+from cmbml.science.harmonics import alm_size
+from cmbml.science.instrument import Observations
+from cmbml.science.skymap import SkyMap
+from cmbml.science.spectra import PowerSpectra, TheorySpectra
+from cmbml.volumes import PRODUCTS, Dimensions, Volume, fits_alm, fits_map
+
+POLARISED = Dimensions(
+    nside=16,
+    lmax=32,
+    theory_lmax=100,
+    channels=(3, 3, 1),
+    container="fits",
+    shared_components=0,
+    methods={"pyilc": 1},
+    bands=8,
+    compared=2,
+)
+
+
+def on_disk(folder) -> Volume:
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Volume(len(sizes), sum(sizes))
+
+
+@pytest.mark.parametrize(("nside", "fields"), [(4, 1), (16, 1), (16, 3), (32, 4)])
+def test_a_map_is_as_large_as_its_file(tmp_path, nside, fields):
+    values = np.zeros((fields, 12 * nside**2))
+    names = tuple("ABCD"[:fields])
+    HealpixMapDataset(filepath=tmp_path / "map.fits").save(SkyMap(values, "uK_CMB", names))
+    assert fits_map(nside, fields) == on_disk(tmp_path)
+
+
+@pytest.mark.parametrize(("lmax", "fields"), [(10, 1), (64, 3)])
+def test_coefficients_are_as_large_as_their_file(tmp_path, lmax, fields):
+    AlmDataset(filepath=tmp_path / "alm.fits").save(np.zeros((fields, alm_size(lmax)), np.complex64))
+    assert fits_alm(lmax, fields) == on_disk(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("container", "dataset", "name"),
+    [("fits", ObservationsDataset, "sim0000"), ("hdf5", Hdf5ObservationsDataset, "sim0000.h5")],
+)
+def test_observations_are_as_large_as_their_files(tmp_path, container, dataset, name):
+    maps = {
+        channel: np.random.default_rng(0).normal(size=(fields, 3072)).astype(np.float32)
+        for channel, fields in zip(("100", "143", "545"), POLARISED.channels, strict=True)
+    }
+    dataset(filepath=str(tmp_path / name)).save(Observations(maps, dict.fromkeys(maps, "uK_CMB")))
+    estimate = PRODUCTS["{split}_observations"]
+    found = estimate(Dimensions(**{**POLARISED.__dict__, "container": container}), "test_observations")
+    written = on_disk(tmp_path)
+    assert found.files == written.files
+    assert found.size == pytest.approx(written.size, rel=0.05)
+
+
+def test_spectra_are_as_large_as_their_files(tmp_path):
+    unlensed, lensed = (
+        PowerSpectra(dict.fromkeys(names.split(), np.ones(101)), "cl", lensed=is_lensed)
+        for names, is_lensed in (("TT EE BB TE PP PT PE", False), ("TT EE BB TE", True))
+    )
+    TheorySpectraDataset(filepath=tmp_path / "sim0000").save(TheorySpectra(unlensed, lensed))
+    found = PRODUCTS["{split}_theory"](POLARISED, "test_theory")
+    assert found.files == 2
+    assert found.size == pytest.approx(on_disk(tmp_path).size, rel=0.01)
+
+
+def test_shared_foregrounds_grow_with_components_channels_fields_and_coefficients():
+    given = Dimensions(**{**POLARISED.__dict__, "shared_components": 8})
+    found = PRODUCTS["foreground_alm"](given, "foreground_alm").size
+    assert found == pytest.approx(8 * 3 * 3 * alm_size(32) * 8, rel=0.02)
+
+
+def test_the_record_of_single_channels_has_every_channel():
+    one, all_channels = (
+        PRODUCTS["{method}_metrics_{split}"](POLARISED, name)
+        for name in ("pyilc_metrics_test", "single_channels_metrics_test")
+    )
+    assert all_channels.size == 3 * one.size
