@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def test_observations_are_as_large_as_their_files(tmp_path, container, dataset, 
     }
     dataset(filepath=str(tmp_path / name)).save(Observations(maps, dict.fromkeys(maps, "uK_CMB")))
     estimate = PRODUCTS["{split}_observations"]
-    found = estimate(Dimensions(**{**POLARISED.__dict__, "container": container}), "test_observations")
+    found = estimate(replace(POLARISED, container=container), "test_observations")
     written = on_disk(tmp_path)
     assert found.files == written.files
     assert found.size == pytest.approx(written.size, rel=0.05)
@@ -65,17 +67,17 @@ def test_observations_are_as_large_as_their_files(tmp_path, container, dataset, 
 
 def test_spectra_are_as_large_as_their_files(tmp_path):
     unlensed, lensed = (
-        PowerSpectra(dict.fromkeys(names.split(), np.ones(101)), "cl", lensed=is_lensed)
+        PowerSpectra(dict.fromkeys(names.split(), np.ones(1001)), "cl", lensed=is_lensed)
         for names, is_lensed in (("TT EE BB TE PP PT PE", False), ("TT EE BB TE", True))
     )
     TheorySpectraDataset(filepath=tmp_path / "sim0000").save(TheorySpectra(unlensed, lensed))
-    found = PRODUCTS["{split}_theory"](POLARISED, "test_theory")
+    found = PRODUCTS["{split}_theory"](replace(POLARISED, theory_lmax=1000), "test_theory")
     assert found.files == 2
     assert found.size == pytest.approx(on_disk(tmp_path).size, rel=0.01)
 
 
 def test_shared_foregrounds_grow_with_components_channels_fields_and_coefficients():
-    given = Dimensions(**{**POLARISED.__dict__, "shared_components": 8})
+    given = replace(POLARISED, shared_components=8)
     found = PRODUCTS["foreground_alm"](given, "foreground_alm").size
     assert found == pytest.approx(8 * 3 * 3 * alm_size(32) * 8, rel=0.02)
 

@@ -14,6 +14,7 @@ from cmbml.pipelines.analysis.spectra import band_edges
 from cmbml.pipelines.simulation.cmb import unlensed_lmax
 from cmbml.pipelines.simulation.foregrounds import varies_in_shape
 from cmbml.pipelines.simulation.nodes import make_instrument
+from cmbml.pipelines.simulation.settings import ForegroundSettings
 from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Instrument
 from cmbml.science.pixels import nside_to_npix
@@ -32,7 +33,7 @@ _HDF5_OVERHEAD = 2048
 """Bytes of a file, and of each of its channels, beside the pixels."""
 
 _EMBEDDED_COMPONENTS = 4
-"""Of the embedded sky: dust, synchrotron, free-free and AME."""
+"""Galactic ones of the embedded sky: dust, synchrotron, free-free and AME."""
 
 _FIGURE_ROW = 33_000
 """Bytes of the truth, or of one method, in a figure of a sky."""
@@ -184,7 +185,6 @@ def dimensions_of(
         Number of simulations that are cleaned and compared.
     """
     maps, analysis, foregrounds = (parameters[group] for group in ("maps", "analysis", "foregrounds"))
-    fixed = len(foregrounds.presets) if foregrounds.source == "pysm" else _EMBEDDED_COMPONENTS
     return Dimensions(
         nside=maps.nside,
         lmax=maps.lmax,
@@ -193,8 +193,14 @@ def dimensions_of(
             len(channel.stokes) for channel in make_instrument(instrument, parameters["instrument"])
         ),
         container=container,
-        shared_components=0 if varies_in_shape(foregrounds) else fixed,
+        shared_components=0 if varies_in_shape(foregrounds) else _component_count(foregrounds),
         methods={name: len(getattr(parameters[name], "stokes", "I")) for name in method_names()},
         bands=len(band_edges(analysis.lmax, analysis.bin_width)) - 1,
         compared=compared,
     )
+
+
+def _component_count(foregrounds: ForegroundSettings) -> int:
+    if foregrounds.source == "pysm":
+        return len(foregrounds.presets)
+    return _EMBEDDED_COMPONENTS + foregrounds.extragalactic.cib + foregrounds.extragalactic.radio
