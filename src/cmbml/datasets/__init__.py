@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cmbml.datasets.alm import AlmDataset
+    from cmbml.datasets.alternatives import AlternativesDataset
     from cmbml.datasets.array_archive import ArrayArchiveDataset
     from cmbml.datasets.channel_files import ChannelFilesDataset
     from cmbml.datasets.deferred import DeferredDataset
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AlmDataset": "alm",
+    "AlternativesDataset": "alternatives",
     "ArrayArchiveDataset": "array_archive",
     "ChannelFilesDataset": "channel_files",
     "DeferredDataset": "deferred",
@@ -44,6 +46,7 @@ _MODULES = {
 
 __all__ = [
     "AlmDataset",
+    "AlternativesDataset",
     "ArrayArchiveDataset",
     "ChannelFilesDataset",
     "DeferredDataset",

@@ -2,7 +2,18 @@
 
 from pathlib import Path
 
-NOT_METHODS = frozenset({"simulation", "analysis", "assets", "noise_model", "sky_statistics"})
+NOT_METHODS = frozenset(
+    {
+        "simulation",
+        "analysis",
+        "assets",
+        "noise_model",
+        "sky_statistics",
+        "released",
+        "released_training",
+        "planck_sky",
+    }
+)
 """Pipelines that are no cleaning method."""
 
 

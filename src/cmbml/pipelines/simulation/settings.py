@@ -11,6 +11,7 @@ from cmbml.pipelines.simulation.foreground_settings import (
 from cmbml.pipelines.simulation.map_settings import InstrumentSettings, Maps, Simulations, Target
 from cmbml.pipelines.simulation.mask_settings import MaskSettings
 from cmbml.pipelines.simulation.noise_settings import NoiseSettings
+from cmbml.pipelines.simulation.released_settings import ReleasedTruth
 
 __all__ = [
     "CMBSettings",
@@ -22,6 +23,7 @@ __all__ = [
     "MaskSettings",
     "NoiseSettings",
     "Normal",
+    "ReleasedTruth",
     "Simulations",
     "Target",
     "Uniform",
