@@ -97,7 +97,16 @@ def write_released_dataset(
             write_map(place / truth, cmb, dtype=np.float32)  # TEMPERATURE (Q_POLARISATION, ...)
             _write_by_products(root / f"{folder}_Working", SPLITS[split], f"sim{number:04d}")
     _write_cache(root / f"{folder}_Working", instrument, nside)
+    (root / "Simulation_Mask").mkdir()
+    hp.write_map(root / "Simulation_Mask" / "mask.fits", released_mask(nside), dtype=np.float32)
     return root
+
+
+def released_mask(nside: int) -> np.ndarray:
+    """1 where the sky is kept: away from the plane, and from one hole in the north."""
+    longitude, latitude = hp.pix2ang(nside, np.arange(12 * nside**2), lonlat=True)
+    hole = (np.abs(longitude - 90) < 15) & (latitude > 50)
+    return np.where((np.abs(latitude) > 15) & ~hole, 1.0, 0.0)
 
 
 def _write_by_products(working: Path, split: str, simulation: str) -> None:

@@ -12,17 +12,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import healpy as hp
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from kedro.io import DataCatalog, DatasetError
+from kedro.io import DataCatalog
 
 import cmbml.datasets
-from cmbml.datasets import ObservationsDataset, ParallelPartitionedDataset
 from cmbml.pipelines import NOT_METHODS, method_names
-from tests.kedro_runs import ROOT, run
+from tests.kedro_runs import ROOT
 
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -38,8 +35,6 @@ METHOD = "inverse_noise"
 
 CONTRACT = "test_method_contract.py"
 """What every method is held to."""
-
-NINE_CHANNELS = (30, 44, 70, 100, 143, 217, 353, 545, 857)
 
 
 def page_name(path: Path) -> str:
@@ -100,7 +95,7 @@ def test_the_readme_shows_the_two_commands():
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_kedro_command_names_pipelines_and_environments_that_exist(page):
     pipelines = {path.parent.name for path in (ROOT / "src/cmbml/pipelines").glob("*/pipeline.py")} | {METHOD}
-    environments = {path.name for path in (ROOT / "conf").iterdir()} | {"cmb_ml"}  # the README's own example
+    environments = {path.name for path in (ROOT / "conf").iterdir()}
     for words in commands(page, "kedro"):
         named = [name for value in values_of(words, "--pipeline", "--pipelines") for name in value.split(",")]
         assert set(named) <= pipelines
@@ -202,69 +197,6 @@ def test_the_notebook_is_python():
     for cell in json.loads(NOTEBOOK.read_text())["cells"]:
         if cell["cell_type"] == "code":
             ast.parse("".join(cell["source"]))
-
-
-# ---- An existing CMB-ML dataset ---------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory) -> Path:
-    """A small dataset in the layout of CMB-ML: white noise on a common signal, nside 16."""
-    folder = tmp_path_factory.mktemp("CMB-ML_16_2")
-    rng = np.random.default_rng(11)
-    for simulation in ("sim0000", "sim0001"):
-        place = folder / "Simulation" / "Test" / simulation
-        place.mkdir(parents=True)
-        cmb = rng.normal(0, 100, 3072)
-        for channel in NINE_CHANNELS:
-            hp.write_map(
-                place / f"obs_{channel}_map.fits",
-                cmb + rng.normal(0, channel, 3072),
-                dtype=np.float32,
-                column_names=["I_STOKES"],
-                column_units="uK_CMB",
-                coord="G",
-            )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def example(published, tmp_path_factory) -> Path:
-    """A configuration with the environment that the README shows, pointed at the small dataset."""
-    conf = tmp_path_factory.mktemp("example") / "conf"
-    shutil.copytree(ROOT / "conf", conf)
-    (conf / "cmb_ml").mkdir()
-    texts = dict(zip(("catalog", "globals", "parameters"), blocks(README, "yaml"), strict=True))
-    small = {"/datasets/CMB-ML_512_1450": str(published), "[200, 715, 1025]": "[6, 16, 33]"}
-    for name, text in texts.items():
-        for old, new in small.items():
-            text = text.replace(old, new)  # noqa: PLW2901
-        (conf / "cmb_ml" / f"{name}.yml").write_text(text)
-    return conf
-
-
-def test_an_existing_dataset_is_read_as_it_is_and_not_written_to(published):
-    entry = yaml.safe_load(blocks(README, "yaml")[0])["test_observations"]
-    assert entry["type"] == "cmbml.datasets.ParallelPartitionedDataset"
-    assert entry["path"].startswith("/datasets/CMB-ML_512_1450/")
-    place = published / entry["path"].removeprefix("/datasets/CMB-ML_512_1450/")
-    leaf = {**entry["dataset"], "type": ObservationsDataset, "nside": 16}
-    dataset = ParallelPartitionedDataset(path=str(place), dataset=leaf, read_only=entry["read_only"])
-    observations = dataset.load()["sim0001"]()
-    assert tuple(observations.maps) == tuple(str(channel) for channel in NINE_CHANNELS)
-    assert set(observations.units.values()) == {"uK_CMB"}
-    with pytest.raises(DatasetError, match="read-only"):
-        dataset.save({})
-
-
-@pytest.mark.slow
-def test_an_existing_dataset_is_cleaned_with_the_environment_of_the_readme(example, published, tmp_path):
-    before = sorted(published.rglob("*"))
-    small = {"nside": 16, "lmax": 32, "target_fwhm_arcmin": 300}
-    run("--conf-source", str(example), "--pipelines", "pyilc", data=tmp_path, env="cmb_ml", **small)
-    cleaned = sorted(path.name for path in (tmp_path / "07_model_output/main/pyilc/test").glob("*.fits"))
-    assert cleaned == ["sim0000.fits", "sim0001.fits"]
-    assert sorted(published.rglob("*")) == before
 
 
 # ---- The recipe for a cleaning method -----------------------------------------------------

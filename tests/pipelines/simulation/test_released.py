@@ -60,25 +60,25 @@ def reading(root, leaf, *, suffixes=("",), split="Test"):
 
 
 def test_truth_at_the_common_beam_is_the_beam_times_the_truth():
-    """1e-5: the quadrature, refined three times, of what lies below 2 nside."""
+    """Measured 6e-5: what three refinements leave of the quadrature at 2 nside."""
     below = change_lmax(true_cmb(0, NSIDE, 3), LMAX)
     brought = truth(SkyMap(alm_to_map(below, NSIDE), "uK_CMB"))
     assert brought.unit == "uK_CMB" and brought.stokes == "IQU"
     for row, right in zip(brought.values, expected(), strict=True):
-        assert np.abs(row - right).max() < 1e-5 * np.abs(right).max()
+        assert np.abs(row - right).max() < 2e-4 * np.abs(right).max()
 
 
 def test_little_of_what_lies_above_the_band_limit_is_mistaken_for_what_lies_below():
-    """Measured 2 % for a spectrum like l^-2 up to 3 nside - 1, far flatter than the CMB's there."""
+    """Measured 0.7 % for a spectrum like l^-2 up to 3 nside - 1, far flatter than the CMB's there."""
     for row, right in zip(truth(released()).values, expected(), strict=True):
-        assert np.std(row - right) < 0.03 * np.std(right)
+        assert np.std(row - right) < 0.01 * np.std(right)
 
 
 def test_a_beam_that_is_there_already_counts():
     below = change_lmax(true_cmb(0, NSIDE, 1), LMAX)
     beamed = SkyMap(alm_to_map(filter_alm(below, beam_window(200 * ARCMIN, LMAX)), NSIDE), "uK_CMB")
     brought = truth(beamed, fwhm_arcmin=200.0, polarised=False)
-    assert np.abs(brought.values - expected(1)).max() < 1e-5 * np.abs(expected(1)).max()
+    assert np.abs(brought.values - expected(1)).max() < 2e-4 * np.abs(expected(1)).max()
 
 
 def test_intensity_alone_needs_and_gives_intensity_alone():
