@@ -8,7 +8,6 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from kedro.pipeline import Pipeline
 
 from cmbml.datasets import InstrumentTableDataset
 from cmbml.pipelines import NOT_METHODS, method_names

@@ -83,4 +83,8 @@ class AlternativesDataset(AbstractDataset[Any, Any]):
             place.release()
 
     def _describe(self) -> dict[str, Any]:
-        return {**self._places[0]._describe(), "alternatives": self._alternatives}
+        return {
+            **self._places[0]._describe(),
+            "alternatives": self._alternatives,
+            "purpose": self._purpose,
+        }
