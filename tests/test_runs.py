@@ -107,7 +107,7 @@ def test_observations_in_hdf5_give_the_same_comparison(simulated, tmp_path):
     assert sorted(path.name for path in folder.glob("*.h5")) == ["sim0000.h5", "sim0001.h5"]
     assert not (tmp_path / "03_primary" / "observations").exists()
     for report in ("comparison.csv", "spectra.csv"):
-        one, other = (data / "08_reporting" / report for data in (simulated, tmp_path))
+        one, other = (data / "08_reporting" / "main" / report for data in (simulated, tmp_path))
         assert one.read_bytes() == other.read_bytes()
 
 

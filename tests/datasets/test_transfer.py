@@ -238,7 +238,9 @@ def test_a_silent_server_is_given_up(server, tmp_path):
 def test_no_server_at_all_is_named(tmp_path):
     with LocalServer() as server:
         pass
-    with pytest.raises(TransferError, match=r"no connection \(\w+\); nothing arrived") as error:
+    with pytest.raises(
+        TransferError, match=r"no connection \(NewConnectionError\); nothing arrived"
+    ) as error:
         fetch(server, tmp_path, retries=1)
     assert not error.value.has_answered
 

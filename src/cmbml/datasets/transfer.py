@@ -329,8 +329,10 @@ def _start(response: requests.Response) -> int | None:
 
 
 def _plain(error: Exception) -> str:
+    """Return what broke, without the layers of libraries around it."""
     if isinstance(error, requests.exceptions.Timeout):
         return "the server is silent"
     if "IncompleteRead" in str(error) or "prematurely" in str(error):
         return "the connection broke"
-    return f"no connection ({type(error.args[0]).__name__ if error.args else type(error).__name__})"
+    inner = error.args[0] if error.args else error
+    return f"no connection ({type(getattr(inner, 'reason', inner)).__name__})"
