@@ -38,7 +38,15 @@ NSIDE, LMAX = 128, 382
 MAPS = Maps(nside=NSIDE, lmax=LMAX)
 CMB = CMBSettings(lmax=LMAX, lens_potential_accuracy=1)
 COSMOLOGY = CosmologySettings(table="wmap9", vary=True)
-NOISE = NoiseSettings(scale=1.0, anisotropy=0.8)
+NOISE = NoiseSettings(
+    kind="sensitivity",
+    scale=1.0,
+    anisotropy=0.8,
+    pattern="scan",
+    recipe="scattered",
+    coherence=50,
+    average_map=False,
+)
 TARGET = Target(nside=NSIDE, lmax=LMAX, fwhm_arcmin=20.6)
 VARIATION = Variation(
     brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0
@@ -79,6 +87,7 @@ def simulate(simulation: str, *, stokes: str, vary: bool, shared: dict) -> Obser
         one_sky.foregrounds(seeds, variation=VARIATION if vary else None),
         seeds,
         shared=shared,
+        noise_sources={},
         instrument=channels,
         settings=settings,
         maps=MAPS,

@@ -8,6 +8,7 @@ from cmbml.hooks import (
     count_conflicts,
     instrument_conflicts,
     mask_conflicts,
+    noise_conflicts,
     preset_conflicts,
     resolution_conflicts,
     stokes_conflicts,
@@ -24,6 +25,7 @@ from cmbml.pipelines.simulation.settings import (
     Variation,
 )
 from cmbml.science.instrument import Channel, Instrument
+from tests.pipelines.simulation.noise_inputs import noise_settings
 
 TABLE = Instrument(
     (Channel("30", 28.4, 75.0, "IQU"), Channel("100", 100.89, 43.0, "IQU"), Channel("545", 555.2, 21.5, "I"))
@@ -126,6 +128,68 @@ def test_a_mask_file_that_is_not_there_is_named_before_any_work(tmp_path):
     assert mask_conflicts(masked("planck"), reading("analysis"), inputs) == []
     (tmp_path / "mask.fits").touch()
     assert mask_conflicts(masked("planck"), reading("mask"), inputs) == []
+
+
+class Stored:
+    """A loader of loaders by channel, as `DeferredDataset` hands it on."""
+
+    purpose = "Make it."
+
+    def __init__(self, *channels: str, exists: bool = True) -> None:
+        self.exists, self._channels = exists, channels
+
+    def __call__(self) -> dict:
+        return dict.fromkeys(self._channels, Stored())
+
+
+def noise_catalog(parameters: dict, **stored) -> DataCatalog:
+    absent = {"planck_variances": {}, "noise_models": Stored(exists=False), "noise_averages": Stored()}
+    inputs = {name: MemoryDataset(value, copy_mode="assign") for name, value in {**absent, **stored}.items()}
+    return DataCatalog({"instrument_table": MemoryDataset(TABLE), **inputs})
+
+
+def noise_sentences(stored: dict | None = None, stokes: str = "IQU", **changed) -> list[str]:
+    parameters = {
+        "noise": noise_settings(**changed),
+        "instrument": InstrumentSettings(channels="all", stokes=stokes, beam_scale=1, fwhm_floor_arcmin=0),
+    }
+    inputs = ["params:noise", "instrument_table", "planck_variances", "noise_models", "noise_averages"]
+    run = Pipeline([Node(keep, inputs, "out", name="keep")])
+    return noise_conflicts(parameters, run, noise_catalog(parameters, **(stored or {})))
+
+
+def test_channels_without_a_noise_model_are_named_before_any_work():
+    (sentence,) = noise_sentences(kind="correlated")
+    assert sentence == "noise.kind correlated: noise_models of 30, 100, 545 not there. Make it."
+    (sentence,) = noise_sentences({"noise_models": Stored("30", "545")}, kind="correlated")
+    assert sentence == "noise.kind correlated: noise_models of 100 not there. Make it."
+    everything = Stored("30", "100", "545")
+    assert noise_sentences({"noise_models": everything}, kind="correlated") == []
+    (sentence,) = noise_sentences({"noise_models": everything}, kind="correlated", average_map=True)
+    assert "noise_averages of 30, 100, 545" in sentence
+
+
+def test_variance_maps_that_are_not_there_are_named():
+    files = {"30": Stored(), "100": Stored(exists=False), "545": Stored()}
+    (sentence,) = noise_sentences({"planck_variances": files}, kind="variance")
+    assert sentence == "noise.kind variance: planck_variances of 100 not there. Make it."
+    models = {"planck_variances": files, "noise_models": Stored("30", "100", "545")}
+    assert len(noise_sentences(models, kind="correlated", pattern="variance")) == 1
+    assert noise_sentences(models, kind="correlated", pattern="scan") == []
+
+
+def test_the_references_noise_has_no_polarisation():
+    models = {"noise_models": Stored("30", "100", "545")}
+    (sentence,) = noise_sentences(models, kind="correlated", recipe="reference")
+    assert "noise.recipe reference: has intensity only" in sentence
+    assert noise_sentences(models, stokes="I", kind="correlated", recipe="reference") == []
+
+
+@pytest.mark.parametrize(
+    "changed", [{"kind": "sensitivity"}, {"kind": "none"}, {"kind": "variance", "scale": 0}]
+)
+def test_noise_that_needs_no_input_is_not_checked(changed):
+    assert noise_sentences(**changed) == []
 
 
 def test_validated_groups_are_checked_like_plain_ones():

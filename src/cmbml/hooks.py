@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class CheckHooks:
         ------
         ValueError
             If a parameter is unknown or has no effect, parameters contradict one
-            another, or a foreground preset cannot be built.
+            another, a foreground preset cannot be built, or noise lacks what it is
+            made from.
         """
         problems = self.problems(pipeline, catalog)
         if problems:
@@ -81,6 +83,7 @@ class CheckHooks:
             *count_conflicts(parameters, pipeline, self._numbers),
             *preset_conflicts(parameters, pipeline),
             *mask_conflicts(parameters, pipeline, catalog),
+            *noise_conflicts(parameters, pipeline, catalog),
         ]
 
 
@@ -229,6 +232,42 @@ def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog
         except ValueError as error:
             sentences.append(f"{group}.channels: {error}".replace("in the instrument table", "simulated"))
     return sentences
+
+
+def noise_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return a sentence for each thing that the kind of noise needs and that is not there."""
+    noise: Any = parameters.get("noise")
+    instrument = parameters.get("instrument")
+    if not hasattr(noise, "uses_model") or instrument is None or not _is_used("noise", pipeline):
+        return []
+    sentences = []
+    if noise.uses_model and noise.recipe == "reference" and getattr(instrument, "stokes", "I") != "I":
+        sentences.append("noise.recipe reference: has intensity only; set stokes to I, or take 'scattered'")
+    needed = {
+        "planck_variances": noise.uses_variances,
+        "noise_models": noise.uses_model,
+        "noise_averages": noise.uses_average,
+    }
+    try:
+        table: Instrument = catalog["instrument_table"].load()
+        wanted = channel_names(_channels_of(instrument), table.names)
+    except ValueError:
+        return sentences  # `instrument_conflicts` says it
+    for name in (name for name, needs in needed.items() if needs and name in pipeline.inputs()):
+        missing, purpose = _missing_channels(catalog[name].load(), wanted)
+        if missing:
+            sentences.append(f"noise.kind {noise.kind}: {name} of {', '.join(missing)} not there. {purpose}")
+    return sentences
+
+
+def _missing_channels(stored: Any, wanted: tuple[str, ...]) -> tuple[list[str], str]:
+    """Return the channels that are not there, and how to get them."""
+    purpose = ""
+    if not isinstance(stored, Mapping):  # a loader of loaders
+        purpose = stored.purpose
+        stored = stored() if stored.exists else {}
+    missing = [name for name in wanted if name not in stored or not getattr(stored[name], "exists", True)]
+    return missing, purpose or next((stored[name].purpose for name in missing if name in stored), "")
 
 
 def _channels_of(group: Any) -> Any:

@@ -260,6 +260,14 @@ def test_an_empty_folder_is_an_error_unless_it_may_be_missing(tmp_path):
     assert dataset(tmp_path, allow_missing=True).load() == {}
 
 
+def test_partitions_of_an_earlier_run_stay_listed_if_they_are_to(tmp_path):
+    first, second = partitions(4), partitions(4)
+    for accumulate, expected in ((True, ["sim0000", "sim0001", "sim0002", "sim0003"]), (False, ["sim0003"])):
+        dataset(tmp_path, accumulate=accumulate).save({name: first[name] for name in list(first)[:3]})
+        dataset(tmp_path, accumulate=accumulate).save({"sim0003": second["sim0003"]})
+        assert sorted(dataset(tmp_path).load()) == expected
+
+
 def test_raw_input_is_not_saved_to(tmp_path):
     with pytest.raises(DatasetError, match="raw input is read-only"):
         dataset(tmp_path, read_only=True).save(partitions())

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.alternatives import AlternativesDataset
     from cmbml.datasets.array_archive import ArrayArchiveDataset
     from cmbml.datasets.channel_files import ChannelFilesDataset
+    from cmbml.datasets.channel_folders import ChannelFoldersDataset
     from cmbml.datasets.deferred import DeferredDataset
     from cmbml.datasets.figure import FigureDataset
     from cmbml.datasets.fits_copy import FitsCopyDataset
@@ -30,6 +31,7 @@ _MODULES = {
     "AlternativesDataset": "alternatives",
     "ArrayArchiveDataset": "array_archive",
     "ChannelFilesDataset": "channel_files",
+    "ChannelFoldersDataset": "channel_folders",
     "DeferredDataset": "deferred",
     "FigureDataset": "figure",
     "FitsCopyDataset": "fits_copy",
@@ -49,6 +51,7 @@ __all__ = [
     "AlternativesDataset",
     "ArrayArchiveDataset",
     "ChannelFilesDataset",
+    "ChannelFoldersDataset",
     "DeferredDataset",
     "FigureDataset",
     "FitsCopyDataset",

@@ -83,6 +83,8 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         How many partitions are kept, from the first one on, or "all". Never more than there are.
     allow_missing
         Whether a folder that does not exist loads as no partitions at all.
+    accumulate
+        Whether partitions that an earlier run saved under other ids stay listed.
     read_only
         Whether saving is refused, for raw inputs.
     credentials, fs_args, metadata
@@ -105,6 +107,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         on_mismatch: Literal["error", "recompute"] = "error",
         limit: int | Literal["all"] = "all",
         allow_missing: bool = False,
+        accumulate: bool = False,
         read_only: bool = False,
         credentials: dict[str, Any] | None = None,
         fs_args: dict[str, Any] | None = None,
@@ -133,6 +136,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
         self._on_mismatch = on_mismatch
         self._limit = limit
         self._allow_missing = allow_missing
+        self._accumulate = accumulate
         self._read_only = read_only
 
     # ---- Kedro's side -----------------------------------------------------
@@ -180,7 +184,8 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             raise DatasetError(f"{self._path}: raw input is read-only; nothing is saved to it")
         recipes = {name: recipe_of(name, data[name]) for name in self._kept(data)}
         self._settle_mismatch(recipes)
-        self._write_json("manifest.json", {"format": 1, "recipes": recipes})
+        others = (self._read_manifest() or {}) if self._accumulate else {}
+        self._write_json("manifest.json", {"format": 1, "recipes": {**others, **recipes}})
         marks = self._read_marks()
         pending = [name for name, recipe in recipes.items() if not self._is_done(name, recipe, marks)]
         self._sweep(pending)

@@ -9,13 +9,13 @@ from cmbml.pipelines.simulation.settings import (
     ForegroundSettings,
     InstrumentSettings,
     Maps,
-    NoiseSettings,
     Simulations,
     Target,
     Variation,
 )
 from cmbml.science.harmonics import alm_size, alm_to_cl, map_to_alm
 from cmbml.science.instrument import Channel, Instrument
+from tests.pipelines.simulation.noise_inputs import noise_settings
 
 MAPS = Maps(nside=16, lmax=24)
 TABLE = Instrument(
@@ -53,10 +53,11 @@ def observed(seeds: dict, instrument: Instrument = TABLE, scale: float = 1.0):
         one_sky.foregrounds(seeds, variation=VARIATION),
         seeds,
         shared={},
+        noise_sources={},
         instrument=instrument,
         settings=FOREGROUNDS,
         maps=MAPS,
-        noise=NoiseSettings(scale=scale, anisotropy=0.5),
+        noise=noise_settings(scale=scale, anisotropy=0.5),
     )
 
 

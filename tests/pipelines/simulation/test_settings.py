@@ -8,10 +8,14 @@ from cmbml.pipelines.simulation.settings import (
     InstrumentSettings,
     Maps,
     MaskSettings,
+    NoiseModelSettings,
+    NoiseSettings,
     Simulations,
     Target,
     Variation,
 )
+from tests.pipelines.simulation.noise_inputs import MODEL as NOISE_MODEL
+from tests.pipelines.simulation.noise_inputs import SETTINGS as NOISE
 
 VARIATION = {
     "brightness": 0.1,
@@ -70,6 +74,12 @@ FOREGROUNDS = {
         (ForegroundSettings, {**FOREGROUNDS, "presets": ["d1", "d1"]}, "each at most once, and at least one"),
         (ForegroundSettings, {**FOREGROUNDS, "presets": []}, "each at most once, and at least one"),
         (ForegroundSettings, {**FOREGROUNDS, "nside": 65}, "nside 65: must be a power of two"),
+        (NoiseSettings, {**NOISE, "kind": "pink"}, "'none', 'sensitivity', 'variance' or 'correlated'"),
+        (NoiseSettings, {**NOISE, "anisotropy": 1.5}, "less than or equal to 1"),
+        (NoiseSettings, {**NOISE, "coherence": 0}, "greater than or equal to 1"),
+        (NoiseModelSettings, {**NOISE_MODEL, "simulations": 1}, "greater than or equal to 2"),
+        (NoiseModelSettings, {**NOISE_MODEL, "lmax_factor": 3}, "less than 3"),
+        (NoiseModelSettings, {**NOISE_MODEL, "transforms": "slow"}, "'fast' or 'exact'"),
         (Variation, {**VARIATION, "brightness": -1}, "greater than or equal to 0"),
         (Variation, {**VARIATION, "dust_index": -1}, "greater than or equal to 0"),
         (Variation, {**VARIATION, "dust_index": {"distribution": "cauchy"}}, "'normal', 'uniform'"),

@@ -1,9 +1,15 @@
 """Simulation of microwave skies as an instrument observes them."""
 
+from cmbml.pipelines.simulation.noise_model_pipeline import create_noise_model_pipeline
 from cmbml.pipelines.simulation.pipeline import create_pipeline
 from cmbml.pipelines.simulation.released_pipeline import (
     create_released_pipeline,
     create_released_training_pipeline,
 )
 
-__all__ = ["create_pipeline", "create_released_pipeline", "create_released_training_pipeline"]
+__all__ = [
+    "create_noise_model_pipeline",
+    "create_pipeline",
+    "create_released_pipeline",
+    "create_released_training_pipeline",
+]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cmbml.partitions import Loader, Partition, lift, load
 from cmbml.pipelines.simulation import one_sky
 from cmbml.pipelines.simulation.foregrounds import fixed_foregrounds
+from cmbml.pipelines.simulation.noise import noise_sources
 from cmbml.pipelines.simulation.settings import (
     CMBSettings,
     CosmologySettings,
@@ -29,6 +30,7 @@ Loaders = Mapping[str, Loader]
 
 # Raised when the results of a function change for equal settings, one for each function of `one_sky`.
 SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 1, 1, 1, 1, 1, 1, 1
+NOISE_SOURCES = 1
 
 
 def make_instrument(instrument_table: Instrument, instrument: InstrumentSettings) -> Instrument:
@@ -122,12 +124,63 @@ def prepare_foregrounds(
     return fixed_foregrounds(foregrounds, instrument, maps)
 
 
+def prepare_noise(
+    instrument: Instrument,
+    planck_variances: Loaders,
+    noise_models: Loader,
+    noise_averages: Loader,
+    *,
+    maps: Maps,
+    noise: NoiseSettings,
+) -> Lazy:
+    """Return {channel: lazy arrays}: what all simulations share of the noise; nothing if they share nothing.
+
+    Parameters
+    ----------
+    instrument
+        The channels.
+    planck_variances
+        By channel, loaders.
+    noise_models, noise_averages
+        Loaders of loaders by channel; called only if the kind of noise needs them.
+    maps, noise
+        The settings.
+
+    Raises
+    ------
+    ValueError
+        If a channel lacks what the kind of noise needs.
+    """
+    given = {
+        "variances": planck_variances if noise.uses_variances else None,
+        "model": noise_models() if noise.uses_model else None,
+        "average": noise_averages() if noise.uses_average else None,
+    }
+    used = {name: loaders for name, loaders in given.items() if loaders is not None}
+    channels = list(instrument) if used else []
+    for name, loaders in used.items():
+        missing = [channel.name for channel in channels if channel.name not in loaders]
+        if missing:
+            raise ValueError(f"noise.kind {noise.kind}: channels {', '.join(missing)} have no {name}")
+    return lift(
+        noise_sources,
+        version=NOISE_SOURCES,
+        partitioned={
+            "stokes": {channel.name: channel.stokes for channel in channels},
+            "frequency_ghz": {channel.name: channel.frequency_ghz for channel in channels},
+            **{name: {c.name: loaders[c.name] for c in channels} for name, loaders in used.items()},
+        },
+        parameters={"nside": maps.nside, "settings": noise},
+    )
+
+
 def observe(
     cmb_alm: Loaders,
     parameters: Loaders,
     seeds: Loaders,
     *,
     foreground_alm: Mapping[str, NDArray[Any]],
+    noise_sources: Loaders,
     instrument: Instrument,
     foregrounds: ForegroundSettings,
     maps: Maps,
@@ -141,6 +194,8 @@ def observe(
         By simulation: coefficients of the CMB, foreground parameters, seeds.
     foreground_alm
         What `prepare_foregrounds` computed.
+    noise_sources
+        By channel, loaders of what `prepare_noise` computed.
     instrument
         The channels.
     foregrounds, maps, noise
@@ -150,6 +205,6 @@ def observe(
         one_sky.observations,
         version=OBSERVATIONS,
         partitioned={"cmb_alm": cmb_alm, "parameters": parameters, "seeds": seeds},
-        shared={"shared": foreground_alm, "instrument": instrument},
+        shared={"shared": foreground_alm, "noise_sources": noise_sources, "instrument": instrument},
         parameters={"settings": foregrounds, "maps": maps, "noise": noise},
     )

@@ -1,113 +1,129 @@
-"""White noise with the sensitivity of each channel, deeper where a scan looks longer."""
+"""The noise of a channel, of whatever kind: the one interface of the others."""
 
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
 
-import healpy as hp
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbml.pipelines.simulation.settings import NoiseSettings
-from cmbml.science.beams import ARCMIN
+from cmbml.pipelines.simulation.noise_correlated import correlated_noise, correlated_sources
+from cmbml.pipelines.simulation.noise_reference import reference_noise, reference_seed
+from cmbml.pipelines.simulation.noise_sensitivity import unevenness, white_noise
+from cmbml.pipelines.simulation.noise_settings import NoiseSettings
+from cmbml.pipelines.simulation.noise_variance import rooted_noise, variance_root
 from cmbml.science.instrument import Channel
 from cmbml.science.pixels import nside_to_npix
-from cmbml.science.seeds import generator_of
+from cmbml.science.skymap import SkyMap
 
 Array = NDArray[Any]
-
-OPENING_ANGLE = np.radians(85.0)
-"""Angle between spin axis and line of sight of Planck (Planck early results I, A&A 536, A1, section 2)."""
-
-PRECESSION = np.radians(7.5)
-"""Amplitude with which Planck's spin axis leaves the ecliptic plane (same section)."""
-
-_BAND = np.radians(1.0)
-"""Width in latitude over which the density is averaged; a real focal plane is several degrees wide."""
-
-_SPIN_AXES = 2000
-"""Positions of the spin axis that are averaged; ten times as many change no band by more than 2e-4."""
+Record = Mapping[str, Any]
 
 
-def white_noise(channel: Channel, nside: int, *, seed: int, settings: NoiseSettings) -> Array:
-    """Draw the noise of one channel.
-
-    Gaussian, independent from pixel to pixel and field to field, with the standard deviation
-    level / sqrt(pixel area) / sqrt(relative hits).
+def noise_sources(
+    stokes: str,
+    frequency_ghz: float,
+    *,
+    nside: int,
+    settings: NoiseSettings,
+    variances: SkyMap | None = None,
+    model: Mapping[str, Array] | None = None,
+    average: SkyMap | None = None,
+) -> dict[str, Array]:
+    """Return what all simulations share of one channel's noise, computed once.
 
     Parameters
     ----------
-    channel
-        Its fields and noise levels.
+    stokes, frequency_ghz
+        Fields and centre frequency of the channel.
     nside
-        Resolution of the map.
-    seed
-        Seed of this simulation's noise; every channel and Stokes field has a stream of its own.
+        Resolution of the maps.
     settings
-        Scale of the levels, and strength of the scan's imprint.
+        Kind of the noise.
+    variances, model, average
+        What the kind needs of them: (co)variances of the channel's pixels, its noise model, and the average
+        of its noise simulations.
 
     Returns
     -------
-    numpy.ndarray
-        Shape (n_stokes, npix), uK_CMB, float32: I, or I, Q, U. Zeros if the scale is 0.
+    dict
+        See `variance_root` ("root") and `correlated_sources`.
 
     Raises
     ------
     ValueError
-        If a level of the channel is not known and the scale is not 0.
+        If they do not fit the channel.
     """
-    noise = np.zeros((len(channel.stokes), nside_to_npix(nside)), np.float32)
-    if settings.scale == 0:
-        return noise
-    area = 4 * np.pi / noise.shape[1] / ARCMIN**2  # of a pixel, arcmin^2
-    unevenness = 1 / np.sqrt(hit_pattern(nside, settings.anisotropy), dtype=np.float32)
-    for row, stokes in enumerate(channel.stokes):
-        sigma = settings.scale * channel.noise_level(stokes) / np.sqrt(area)  # of a pixel, uK_CMB
-        draw = generator_of(seed, channel.name, stokes).standard_normal(noise.shape[1], dtype=np.float32)
-        noise[row] = np.float32(sigma) * unevenness * draw
-    return noise
+    if model is not None:
+        return correlated_sources(
+            model,
+            stokes,
+            frequency_ghz,
+            nside=nside,
+            settings=settings,
+            variances=variances,
+            average=average,
+        )
+    if variances is None:
+        return {}
+    return {"root": variance_root(variances, nside, stokes=stokes, frequency_ghz=frequency_ghz)}
 
 
-@lru_cache(maxsize=4)
-def hit_pattern(nside: int, anisotropy: float) -> Array:
-    """Return the relative number of hits of every pixel by a scan like Planck's.
-
-    The line of sight circles at 85 degrees around a spin axis that follows the Sun, and leaves the ecliptic
-    plane by up to 7.5 degrees. Averaged over ecliptic longitude that is, for an axis in the plane, the
-    density 1 / sqrt(sin(85 deg)^2 - sin(beta)^2) at ecliptic latitude beta: deep around the ecliptic poles,
-    shallow at the ecliptic.
+def noise_seed(seeds: Record, channel: Channel, settings: NoiseSettings) -> int:
+    """Return the seed of one channel's noise in one simulation.
 
     Parameters
     ----------
+    seeds
+        The simulation's seeds, with its "split" and "simulation".
+    channel
+        The channel, which counts only in the recipe "reference".
+    settings
+        Kind and recipe.
+    """
+    if settings.kind == "correlated" and settings.recipe == "reference":
+        return reference_seed(seeds["split"], seeds["simulation"], channel.name)
+    return int(seeds["noise"])
+
+
+def draw_noise(
+    channel: Channel, nside: int, *, seed: int, settings: NoiseSettings, sources: Mapping[str, Array]
+) -> Array:
+    """Draw the noise of one channel.
+
+    Parameters
+    ----------
+    channel
+        Its name, fields and noise levels.
     nside
-        Resolution.
-    anisotropy
-        Power to which the density is taken: 0 is a uniform sky, 1 the scan as described.
+        Resolution of the map.
+    seed
+        What `noise_seed` returned; every channel and Stokes field has a stream of its own.
+    settings
+        Kind and scale.
+    sources
+        What `noise_sources` returned for this channel; empty for kinds that need none.
 
     Returns
     -------
     numpy.ndarray
-        Shape (npix,), RING, Galactic, not to be written to. The mean of 1 / hits is 1, so that the variance
-        of noise, averaged over the sky, is that of the quoted level.
+        Shape (n_stokes, npix), uK_CMB, float32: I, or I, Q, U.
+
+    Raises
+    ------
+    ValueError
+        If the kind is "sensitivity" and a level of the channel is not known.
     """
-    edges, density = _scan_density()
-    pixels = hp.pix2vec(nside, np.arange(nside_to_npix(nside)))
-    _, _, height = hp.Rotator(coord=["G", "E"])(pixels)  # sine of the ecliptic latitude
-    centres = (edges[1:] + edges[:-1]) / 2
-    latitude = np.arcsin(np.clip(height, -1, 1))
-    hits: Array = np.interp(latitude, centres, density) ** anisotropy
-    hits *= np.mean(1 / hits)
-    hits.flags.writeable = False
-    return hits
-
-
-def _scan_density() -> tuple[Array, Array]:
-    """Return edges of bands in ecliptic latitude, and the density of hits in each.
-
-    Around an axis at latitude d, a circle of radius t has sin(beta) = sin d cos t + cos d sin t cos(psi) with
-    psi even, so that the fraction below beta is 1 - arccos((sin(beta) - sin d cos t) / (cos d sin t)) / pi.
-    """
-    axis = PRECESSION * np.sin(2 * np.pi * (np.arange(_SPIN_AXES) + 0.5) / _SPIN_AXES)[:, None]
-    edges = np.linspace(-np.pi / 2, np.pi / 2, round(np.pi / _BAND) + 1)
-    height = (np.sin(edges) - np.sin(axis) * np.cos(OPENING_ANGLE)) / (np.cos(axis) * np.sin(OPENING_ANGLE))
-    below = 1 - np.arccos(np.clip(height, -1, 1)).mean(axis=0) / np.pi  # (n_edges,)
-    return edges, np.diff(below) / np.diff(np.sin(edges))
+    if settings.kind == "none" or settings.scale == 0:
+        return np.zeros((len(channel.stokes), nside_to_npix(nside)), np.float32)
+    if settings.kind == "sensitivity":
+        return white_noise(channel, nside, seed=seed, settings=settings)
+    if settings.kind == "variance":
+        noise = rooted_noise(channel, nside, seed=seed, root=sources["root"])
+    elif settings.recipe == "reference":
+        sigma = sources["root"][0] if "root" in sources else unevenness(nside, settings.anisotropy)
+        noise = reference_noise(sigma, seed=seed, sources=sources)[None]
+    else:
+        noise = correlated_noise(channel, nside, seed=seed, settings=settings, sources=sources)
+    if "average" in sources:
+        noise = noise + sources["average"]
+    return (noise * np.float32(settings.scale)).astype(np.float32)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbml.partitions import load
 from cmbml.pipelines.simulation.cmb import lensed_alm
 from cmbml.pipelines.simulation.cosmology import (
     cosmology_spectra,
@@ -15,7 +16,7 @@ from cmbml.pipelines.simulation.cosmology import (
 )
 from cmbml.pipelines.simulation.foreground_parameters import draw_parameters
 from cmbml.pipelines.simulation.foregrounds import foreground_alm
-from cmbml.pipelines.simulation.noise import white_noise
+from cmbml.pipelines.simulation.noise import draw_noise, noise_seed
 from cmbml.pipelines.simulation.observe import observe, target_map
 from cmbml.pipelines.simulation.settings import (
     CMBSettings,
@@ -26,7 +27,7 @@ from cmbml.pipelines.simulation.settings import (
     Target,
     Variation,
 )
-from cmbml.science.instrument import Instrument, Observations
+from cmbml.science.instrument import Channel, Instrument, Observations
 from cmbml.science.seeds import generator_of, seed_of
 from cmbml.science.skymap import SkyMap
 from cmbml.science.spectra import TheorySpectra
@@ -92,6 +93,7 @@ def observations(
     seeds: Record,
     *,
     shared: Mapping[str, Array],
+    noise_sources: Mapping[str, Any],
     instrument: Instrument,
     settings: ForegroundSettings,
     maps: Maps,
@@ -102,6 +104,27 @@ def observations(
     sky += cmb_alm
     observed = {}
     for channel, alm in zip(instrument, sky, strict=True):
-        own_noise = white_noise(channel, maps.nside, seed=int(seeds["noise"]), settings=noise)
+        own_noise = channel_noise(seeds, channel, maps.nside, settings=noise, sources=noise_sources)
         observed[channel.name] = observe(alm, channel, maps.nside, own_noise)
     return Observations(observed, dict.fromkeys(observed, MAP_UNIT))
+
+
+def channel_noise(
+    seeds: Record, channel: Channel, nside: int, *, settings: NoiseSettings, sources: Mapping[str, Any]
+) -> Array:
+    """Return the noise of one channel of one simulation, (n_stokes, npix), uK_CMB.
+
+    Parameters
+    ----------
+    seeds
+        The simulation's seeds.
+    channel, nside
+        The channel, and the resolution of its map.
+    settings
+        Kind of the noise.
+    sources
+        By channel, what simulations share, or its loader: only this channel's is loaded, and not kept.
+    """
+    own = load(sources.get(channel.name, {}))
+    seed = noise_seed(seeds, channel, settings)
+    return draw_noise(channel, nside, seed=seed, settings=settings, sources=own)

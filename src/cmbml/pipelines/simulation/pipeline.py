@@ -14,7 +14,17 @@ from cmbml.pipelines.simulation.nodes import (
     make_truth,
     observe,
     prepare_foregrounds,
+    prepare_noise,
 )
+
+NOISE_INPUTS = {
+    "instrument": "instrument",
+    "planck_variances": "planck_variances",
+    "noise_models": "noise_models",
+    "noise_averages": "noise_averages",
+    "maps": "params:maps",
+    "noise": "params:noise",
+}
 
 
 def create_pipeline() -> Pipeline:
@@ -40,6 +50,7 @@ def create_pipeline() -> Pipeline:
                 "foreground_alm",
                 name="prepare_foregrounds",
             ),
+            Node(prepare_noise, NOISE_INPUTS, "noise_sources", name="prepare_noise"),
             *(node for split in SPLITS for node in _split_nodes(split)),
         ]
     )
@@ -54,6 +65,7 @@ def _split_nodes(split: str) -> list[Node]:
         "parameters": foregrounds,
         "seeds": seeds,
         "foreground_alm": "foreground_alm",
+        "noise_sources": "noise_sources",
         "instrument": "instrument",
         "foregrounds": "params:foregrounds",
         "maps": "params:maps",

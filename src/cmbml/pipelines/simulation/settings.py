@@ -10,7 +10,7 @@ from cmbml.pipelines.simulation.foreground_settings import (
 )
 from cmbml.pipelines.simulation.map_settings import InstrumentSettings, Maps, Simulations, Target
 from cmbml.pipelines.simulation.mask_settings import MaskSettings
-from cmbml.pipelines.simulation.noise_settings import NoiseSettings
+from cmbml.pipelines.simulation.noise_settings import NoiseModelSettings, NoiseSettings
 from cmbml.pipelines.simulation.released_settings import ReleasedTruth
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "InstrumentSettings",
     "Maps",
     "MaskSettings",
+    "NoiseModelSettings",
     "NoiseSettings",
     "Normal",
     "ReleasedTruth",

@@ -1,20 +1,21 @@
-"""Laws of the noise of a channel."""
+"""Laws of white noise from sensitivities."""
 
 import healpy as hp
 import numpy as np
 import pytest
 
-from cmbml.pipelines.simulation.noise import OPENING_ANGLE, hit_pattern, white_noise
-from cmbml.pipelines.simulation.settings import NoiseSettings
+from cmbml.pipelines.simulation.noise_sensitivity import OPENING_ANGLE, hit_pattern, white_noise
 from cmbml.science.beams import ARCMIN
 from cmbml.science.instrument import Channel
+from cmbml.science.seeds import generator_of
+from tests.pipelines.simulation.noise_inputs import noise_settings
 
 NSIDE = 16
 NPIX = 12 * NSIDE**2
 POLARISED = Channel("143", 142.9, 7.3, "IQU", noise_temperature_uk_arcmin=33, noise_polarisation_uk_arcmin=70)
 INTENSITY = Channel("545", 555.2, 4.8, "I", noise_temperature_uk_arcmin=100)
-UNIFORM = NoiseSettings(scale=1, anisotropy=0)
-SCANNED = NoiseSettings(scale=1, anisotropy=1)
+UNIFORM = noise_settings(scale=1, anisotropy=0)
+SCANNED = noise_settings(scale=1, anisotropy=1)
 
 
 def ecliptic_latitude(nside: int) -> np.ndarray:
@@ -35,13 +36,13 @@ def test_a_pixel_has_the_level_over_the_root_of_its_area() -> None:
 
 def test_the_scale_multiplies_the_noise() -> None:
     once = white_noise(POLARISED, NSIDE, seed=1, settings=SCANNED)
-    twice = white_noise(POLARISED, NSIDE, seed=1, settings=NoiseSettings(scale=2, anisotropy=1))
+    twice = white_noise(POLARISED, NSIDE, seed=1, settings=noise_settings(scale=2, anisotropy=1))
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
 
 
 def test_without_noise_no_level_is_needed() -> None:
     unknown = Channel("143", 142.9, 7.3, "IQU", noise_temperature_uk_arcmin=np.nan)
-    assert not white_noise(unknown, NSIDE, seed=1, settings=NoiseSettings(scale=0, anisotropy=1)).any()
+    assert not white_noise(unknown, NSIDE, seed=1, settings=noise_settings(scale=0, anisotropy=1)).any()
     with pytest.raises(ValueError, match="channel 143: noise level of I is not known"):
         white_noise(unknown, NSIDE, seed=1, settings=UNIFORM)
 
@@ -101,3 +102,12 @@ def test_noise_belongs_to_its_seed_channel_and_field() -> None:
     others += [*white_noise(POLARISED, NSIDE, seed=2, settings=UNIFORM)]
     correlation = np.corrcoef([*first, *others]) - np.eye(7)
     assert np.abs(correlation).max() < 4.5 / NPIX**0.5
+
+
+def test_the_numbers_are_those_of_the_channel_and_field_alone() -> None:
+    # Pinned: skies that exist must not change with the other kinds of noise.
+    expected = [33 * ARCMIN / hp.nside2resol(NSIDE), 70 * ARCMIN / hp.nside2resol(NSIDE)]
+    noise = white_noise(POLARISED, NSIDE, seed=1, settings=UNIFORM)
+    for row, stokes, sigma in zip(noise[:2], "IQ", expected, strict=True):
+        draw = generator_of(1, "143", stokes).standard_normal(NPIX, dtype=np.float32)
+        np.testing.assert_allclose(row, sigma * draw, rtol=1e-6)
