@@ -46,6 +46,19 @@ def test_simulations_are_counted_over_the_splits(tmp_path):
     assert wanted["mask"] == 1
 
 
+def test_noise_is_prepared_by_channel_where_its_kind_needs_it(tmp_path):
+    plans = {kind: plan_of(data=tmp_path, **{"noise.kind": kind}) for kind in ("sensitivity", "correlated")}
+    products = {
+        kind: next(item for item in plan.products if item.name == "noise_sources")
+        for kind, plan in plans.items()
+    }
+    assert (products["sensitivity"].wanted, products["correlated"].wanted) == (0, 9)
+    assert products["sensitivity"].size_to_come == 0
+    states = {kind: {item.name: item.state for item in plan.inputs} for kind, plan in plans.items()}
+    assert states["sensitivity"]["noise_models"] == "not needed"
+    assert states["correlated"]["noise_models"] == "missing"
+
+
 def test_what_lies_there_is_not_to_come(tmp_path):
     data = tmp_path / "data"
     bootstrap_project(ROOT)

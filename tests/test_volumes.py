@@ -5,6 +5,7 @@ import pytest
 
 from cmbml.datasets import (
     AlmDataset,
+    ArrayArchiveDataset,
     Hdf5ObservationsDataset,
     HealpixMapDataset,
     ObservationsDataset,
@@ -15,6 +16,7 @@ from cmbml.science.instrument import Observations
 from cmbml.science.skymap import SkyMap
 from cmbml.science.spectra import PowerSpectra, TheorySpectra
 from cmbml.volumes import PRODUCTS, Dimensions, Volume, fits_alm, fits_map
+from tests.pipelines.simulation.noise_inputs import noise_settings
 
 POLARISED = Dimensions(
     nside=16,
@@ -26,6 +28,8 @@ POLARISED = Dimensions(
     methods={"pyilc": 1},
     bands=8,
     compared=2,
+    noise=noise_settings(kind="sensitivity"),
+    noise_components=5,
 )
 
 
@@ -88,3 +92,26 @@ def test_the_record_of_single_channels_has_every_channel():
         for name in ("pyilc_metrics_test", "single_channels_metrics_test")
     )
     assert all_channels.size == 3 * one.size
+
+
+@pytest.mark.parametrize(
+    ("changed", "arrays"),
+    [
+        ({"kind": "variance"}, ["root"]),
+        ({"kind": "correlated"}, ["spectra"]),
+        ({"kind": "correlated", "pattern": "variance", "average_map": True}, ["root", "spectra", "average"]),
+    ],
+)
+def test_what_simulations_share_of_noise_is_as_large_as_its_files(tmp_path, changed, arrays):
+    for fields in POLARISED.channels:
+        spectra = (6, 4 if fields == 3 else 1, 48)  # mean and five components, up to 3 nside - 1
+        own = {
+            "root": np.zeros((6 if fields == 3 else 1, 3072), np.float32),
+            "spectra": np.zeros(spectra),
+            "average": np.zeros((fields, 3072), np.float32),
+        }
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.npz"
+        ArrayArchiveDataset(filepath=path).save({name: own[name] for name in arrays})
+    given = replace(POLARISED, noise=noise_settings(**changed))
+    found = PRODUCTS["noise_sources"](given, "noise_sources")
+    assert 3 * found.size == pytest.approx(on_disk(tmp_path).size, rel=0.05)

@@ -14,6 +14,7 @@ from kedro_datasets.partitions import PartitionedDataset
 
 from cmbml.datasets import ChannelFilesDataset, DeferredDataset, ParallelPartitionedDataset
 from cmbml.hooks import CheckHooks
+from cmbml.science.instrument import channel_names
 from cmbml.settings import HOOKS
 from cmbml.volumes import PRODUCTS, Dimensions, dimensions_of
 
@@ -35,7 +36,7 @@ class Product:
         Layer of the data, as Kedro-Viz shows it.
     wanted, there
         Number of its partitions that are asked for, and of those that lie there already; 1 for what
-        has none.
+        has none, 0 for what this configuration does without.
     files, size
         Files and bytes of all that is asked for; None where they are not known.
     """
@@ -50,7 +51,7 @@ class Product:
     @property
     def size_to_come(self) -> int:
         """Bytes of what is not there yet."""
-        return round((self.size or 0) * (1 - self.there / self.wanted))
+        return round((self.size or 0) * (1 - self.there / max(self.wanted, 1)))
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,10 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 def _wanted(name: str, catalog: DataCatalog, parameters: Mapping[str, Any]) -> set[str]:
     """Return the ids of the partitions that are asked for; {""} for what has none."""
     split = _SPLIT.search(name)
+    if name == "noise_sources":
+        noise, table = parameters["noise"], catalog["instrument_table"].load()
+        is_needed = noise.uses_model or noise.uses_variances
+        return set(channel_names(parameters["instrument"].channels, table.names)) if is_needed else set()
     if name == "report_sky_figures":
         number, split_size = parameters["analysis"].figure_simulations, parameters["simulations"].test
     elif split is None:

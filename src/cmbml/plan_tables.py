@@ -56,7 +56,7 @@ def _product_table(plan: Plan) -> Table:
 def _sizes(item: Product) -> tuple[str, str, str, str]:
     if item.size is None or item.files is None:
         return "?", "?", "?", "?"
-    each = readable_size(round(item.size / item.wanted))
+    each = readable_size(round(item.size / max(item.wanted, 1)))
     return f"{item.files:,}", each, readable_size(item.size), readable_size(item.size_to_come)
 
 

@@ -14,7 +14,7 @@ from cmbml.pipelines.analysis.spectra import band_edges
 from cmbml.pipelines.simulation.cmb import unlensed_lmax
 from cmbml.pipelines.simulation.foregrounds import varies_in_shape
 from cmbml.pipelines.simulation.nodes import make_instrument
-from cmbml.pipelines.simulation.settings import ForegroundSettings
+from cmbml.pipelines.simulation.settings import ForegroundSettings, NoiseSettings
 from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Instrument
 from cmbml.science.pixels import nside_to_npix
@@ -34,6 +34,9 @@ _HDF5_OVERHEAD = 2048
 
 _EMBEDDED_COMPONENTS = 4
 """Galactic ones of the embedded sky: dust, synchrotron, free-free and AME."""
+
+_NOISE_SIMULATIONS = 100
+"""Of a channel, where all there are make the noise model: as many as CMB-ML has."""
 
 _FIGURE_ROW = 33_000
 """Bytes of the truth, or of one method, in a figure of a sky."""
@@ -77,6 +80,10 @@ class Dimensions:
         Number of bands of a binned spectrum.
     compared
         Number of simulations that are cleaned and compared.
+    noise
+        Kind of the noise, on which it depends what simulations share of it.
+    noise_components
+        Number of components of a noise model.
     """
 
     nside: int
@@ -88,6 +95,8 @@ class Dimensions:
     methods: Mapping[str, int]
     bands: int
     compared: int
+    noise: NoiseSettings
+    noise_components: int
 
     @property
     def fields(self) -> int:
@@ -132,6 +141,18 @@ def _foreground_alm(given: Dimensions) -> Volume:
     return Volume(1, 1000 + 8 * numbers)
 
 
+def _noise_sources(given: Dimensions) -> Volume:
+    """Arrays of a channel, on average: root of the covariances, average map, spectra of the model."""
+    pixels = spectra = 0
+    for fields in given.channels:
+        polarised = fields == 3
+        pixels += (6 if polarised else 1) * given.noise.uses_variances + fields * given.noise.uses_average
+        spectra += (4 if polarised else 1) * given.noise.uses_model
+    numbers = 8 * spectra * 3 * given.nside * (1 + given.noise_components)
+    size = 4 * pixels * nside_to_npix(given.nside) + numbers
+    return Volume(1, 500 + size // len(given.channels))
+
+
 def _metrics(given: Dimensions, name: str) -> Volume:
     """Record of a method: a row per field, and per band of each spectrum. Of channels the intensity."""
     method = name.rpartition("_metrics_")[0]
@@ -147,6 +168,7 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume]] = {
     "instrument": lambda given, _: Volume(1, 1500),
     "mask": lambda given, _: fits_map(given.nside, 4),
     "foreground_alm": lambda given, _: _foreground_alm(given),
+    "noise_sources": lambda given, _: _noise_sources(given),
     "{split}_seeds": lambda given, _: Volume(1, 272),
     "{split}_cosmology": lambda given, _: Volume(1, 225),
     "{split}_foregrounds": lambda given, _: Volume(1, 567),
@@ -185,6 +207,7 @@ def dimensions_of(
         Number of simulations that are cleaned and compared.
     """
     maps, analysis, foregrounds = (parameters[group] for group in ("maps", "analysis", "foregrounds"))
+    model = parameters["noise_model"]
     return Dimensions(
         nside=maps.nside,
         lmax=maps.lmax,
@@ -197,6 +220,8 @@ def dimensions_of(
         methods={name: len(getattr(parameters[name], "stokes", "I")) for name in method_names()},
         bands=len(band_edges(analysis.lmax, analysis.bin_width)) - 1,
         compared=compared,
+        noise=parameters["noise"],
+        noise_components=model.components or model.simulations or _NOISE_SIMULATIONS,
     )
 
 
