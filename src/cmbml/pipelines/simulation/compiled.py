@@ -9,16 +9,24 @@ user's cache; PySM does not ask for it.
 from types import ModuleType
 
 import pysm3.models.dust
+import pysm3.models.dust_layers
+import pysm3.models.interpolating
 import pysm3.models.power_law
 import pysm3.models.spdust
+import pysm3.models.websky
 import pysm3.utils
+import pysm3.utils.logpoltens
 from numba.core.dispatcher import Dispatcher
 
 _MODULES: tuple[ModuleType, ...] = (
     pysm3.models.dust,
+    pysm3.models.dust_layers,
+    pysm3.models.interpolating,
     pysm3.models.power_law,
     pysm3.models.spdust,
+    pysm3.models.websky,
     pysm3.utils,
+    pysm3.utils.logpoltens,
 )
 
 
@@ -30,12 +38,12 @@ def keep_compiled() -> tuple[str, ...]:
     tuple of str
         Names of the functions, each once.
     """
-    functions = {
-        name: value
+    functions = [
+        (name, value)
         for module in _MODULES
         for name, value in vars(module).items()
         if isinstance(value, Dispatcher)
-    }
-    for function in functions.values():
+    ]
+    for _, function in functions:
         function.enable_caching()
-    return tuple(sorted(functions))
+    return tuple(sorted({name for name, _ in functions}))

@@ -197,7 +197,7 @@ def _preset_models(settings: ForegroundSettings) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _kept_presets(presets: tuple[str, ...], nside: int) -> dict[str, Any]:
     """Return PySM's models of presets, which a process reads once for all its simulations."""
-    return pysm_components(presets, nside)
+    return pysm_components(presets, nside, seed=int(draw_parameters(0, None)["morphology"]))
 
 
 def _fields(instrument: Instrument) -> int:
@@ -234,7 +234,7 @@ def _add_to_map(total: Array, model: Any, channel: Channel) -> None:
     if isinstance(model, ExtragalacticComponent):
         model.add_to_map(total, channel)
     else:
-        add_emission(total, model, channel.frequency_ghz)
+        add_emission(total, model, channel)
 
 
 def _add_to_alm(total: Array, model: Any, channel: Channel) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import pysm3
 from astropy.utils import data as astropy_data
 from pysm3.sky import PRESET_MODELS, create_components_from_config
 from pysm3.utils.data import DATAURL, RemoteData
 
+from cmbml.pipelines.simulation.pysm_small_scales import drawn_model, is_drawn, redrawn
 from cmbml.pipelines.simulation.pysm_templates import Band, interpolated_templates, listed_templates, parts
+from cmbml.science.seeds import seed_of
 
 Model = Any
 """An emission model of PySM 3; the library has no types."""
@@ -22,21 +25,11 @@ Model = Any
 TEMPLATE_URL: str = DATAURL
 """Where PySM's templates are."""
 
-_NOT_REPEATABLE = "it draws from numpy's global random state, so that no sky could be made again"
-_IS_CMB = "it is a CMB map, and every simulation has its own"
-_UNUSABLE = {
-    "CMBLensed": _IS_CMB,
-    "CMBMap": _IS_CMB,
-    "WebSkyCMB": _IS_CMB,
-    "COLines": "it emits in lines only, which the delta bandpass of a channel never meets",
-    "DecorrelatedModifiedBlackBody": _NOT_REPEATABLE,
-    "ModifiedBlackBodyRealization": _NOT_REPEATABLE,
-    "PowerLawRealization": _NOT_REPEATABLE,
-}
-"""PySM classes that cannot take part, and why."""
+_IS_A_CMB = ("CMBLensed", "CMBMap", "WebSkyCMB")
+"""PySM classes that stand for the CMB, of which every simulation has its own."""
 
 
-def pysm_components(presets: Sequence[str], nside: int) -> dict[str, Model]:
+def pysm_components(presets: Sequence[str], nside: int, *, seed: int) -> dict[str, Model]:
     """Build the models of PySM 3 presets from templates on this computer.
 
     Parameters
@@ -45,6 +38,8 @@ def pysm_components(presets: Sequence[str], nside: int) -> dict[str, Model]:
         Preset strings such as "d1".
     nside
         Resolution of the emission; PySM degrades its templates to it.
+    seed
+        Of presets that draw something; each has a stream of its own.
 
     Returns
     -------
@@ -62,12 +57,28 @@ def pysm_components(presets: Sequence[str], nside: int) -> dict[str, Model]:
     check_presets(presets, nside)
     models = {}
     for preset in presets:
-        with offline(preset):
-            models[preset] = create_components_from_config({preset: PRESET_MODELS[preset]}, nside=nside)[0]
+        config = PRESET_MODELS[preset]
+        with undisturbed(preset):
+            models[preset] = (
+                drawn_model(config, nside, seed=seed_of(seed, preset))
+                if is_drawn(config)
+                else create_components_from_config({preset: config}, nside=nside)[0]
+            )
     return models
 
 
-def check_presets(presets: Sequence[str], nside: int) -> None:
+def redrawn_component(preset: str, model: Model, *, seed: int) -> Model:
+    """Return a component as `pysm_components` would build it with another seed; the model is kept."""
+    with undisturbed(preset):
+        return redrawn(model, seed=seed_of(seed, preset))
+
+
+def draws(preset: str) -> bool:
+    """Return whether a component draws small scales, or a loss of correlation between frequencies."""
+    return is_drawn(PRESET_MODELS.get(preset, {}))
+
+
+def check_presets(presets: Sequence[str], nside: int, *, delta: bool = False) -> None:
     """Raise if presets cannot be built on this computer; nothing is read.
 
     Parameters
@@ -76,6 +87,8 @@ def check_presets(presets: Sequence[str], nside: int) -> None:
         Preset strings such as "d1".
     nside
         Resolution of the emission.
+    delta
+        Whether bandpasses are deltas, which emission in lines needs to know.
 
     Raises
     ------
@@ -86,7 +99,7 @@ def check_presets(presets: Sequence[str], nside: int) -> None:
         download cache.
     """
     for preset in presets:
-        _check_preset(preset)
+        _check_preset(preset, delta=delta)
     missing = [
         name
         for preset in presets
@@ -122,16 +135,39 @@ def template_names(presets: Sequence[str], nside: int, bands: Sequence[Band]) ->
     return list(dict.fromkeys(names))
 
 
-def _check_preset(preset: str) -> None:
-    """Raise if PySM has no such preset or it cannot take part."""
+def refusal(preset: str, *, delta: bool) -> str:
+    """Return why a preset cannot take part; "" if it can.
+
+    Parameters
+    ----------
+    preset
+        Preset string.
+    delta
+        Whether bandpasses are deltas.
+
+    Raises
+    ------
+    ValueError
+        If PySM has no such preset.
+    """
     if preset not in PRESET_MODELS:
         close = difflib.get_close_matches(preset, PRESET_MODELS, n=4, cutoff=0.3)
         raise ValueError(
             f"preset {preset!r}: PySM {pysm3.__version__} has none; close to it are {', '.join(close)}"
         )
-    for part in parts(PRESET_MODELS[preset]):
-        if part["class"] in _UNUSABLE:
-            raise ValueError(f"preset {preset}: {_UNUSABLE[part['class']]}; leave it out")
+    classes = [part["class"] for part in parts(PRESET_MODELS[preset])]
+    if any(name in _IS_A_CMB for name in classes):
+        return "it is a CMB map, and every simulation has its own"
+    if delta and "COLines" in classes:
+        return "it emits in lines, which a delta bandpass never meets; set instrument.bandpass to tabulated"
+    return ""
+
+
+def _check_preset(preset: str, *, delta: bool = False) -> None:
+    """Raise if PySM has no such preset or it cannot take part."""
+    reason = refusal(preset, delta=delta)
+    if reason:
+        raise ValueError(f"preset {preset}: {reason}; leave it out")
 
 
 def _is_here(name: str) -> bool:
@@ -154,6 +190,25 @@ def _where_to_get(preset: str, names: Sequence[str]) -> str:
         f"{remote.data_url}; kedro run --pipeline=assets --params assets.fetch=pysm_templates fetches them), "
         "or run with the embedded sky, foregrounds.source=embedded"
     )
+
+
+@contextmanager
+def undisturbed(name: str) -> Iterator[None]:
+    """Let PySM work `offline`, and leave numpy's global random state as it was.
+
+    Some of PySM's classes seed that state; nobody else's numbers may depend on it.
+
+    Parameters
+    ----------
+    name
+        Preset or model, for the message.
+    """
+    state = np.random.get_state()  # noqa: NPY002 (it is PySM that uses it)
+    try:
+        with offline(name):
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 @contextmanager

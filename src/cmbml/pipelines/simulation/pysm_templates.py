@@ -43,6 +43,16 @@ def listed_templates(config: Mapping[str, Any], nside: int) -> Iterator[str]:
             yield from _GRAIN_TABLES
             if part.get("rnd_uval", True):
                 yield _RADIATION_FIELD
+        if part["class"] == "COLines":
+            yield from _carbon_monoxide(part, 512 if nside <= 512 else 2048)
+
+
+def _carbon_monoxide(part: Mapping[str, Any], nside: int) -> Iterator[str]:
+    yield f"co/HFI_CompMap_CO-Type1_{nside}_R2.00_ring.fits"
+    if part["has_polarization"]:
+        yield from (f"co/{name}_dust90_{nside}.fits" for name in ("psimap", "gmap"))
+    if part.get("include_high_galactic_latitude_clouds"):
+        yield f"co/mcmoleCO_HGL_{nside}.fits"
 
 
 def interpolated_templates(config: Mapping[str, Any], nside: int, bands: Sequence[Band]) -> Iterator[str]:

@@ -14,10 +14,11 @@ import pysm3
 import pysm3.units as u
 from numpy.typing import NDArray
 
+from cmbml.pipelines.simulation.band_emission import band_emission
 from cmbml.pipelines.simulation.embedded_profiles import DUST_GHZ, LOW_GHZ
 from cmbml.pipelines.simulation.embedded_sky import SkyTemplates
 from cmbml.pipelines.simulation.embedded_targets import FREE_FREE_INDEX
-from cmbml.pipelines.simulation.pysm_presets import Model, offline, pysm_components
+from cmbml.pipelines.simulation.pysm_presets import Model, pysm_components
 from cmbml.pipelines.simulation.spectral_offsets import (
     SpectralOffsets,
     check_index_offset,
@@ -25,7 +26,7 @@ from cmbml.pipelines.simulation.spectral_offsets import (
     offset_factor,
     with_temperature_offset,
 )
-from cmbml.science.units import MAP_UNIT, unit_factor
+from cmbml.science.instrument import Channel
 
 __all__ = [
     "SpectralOffsets",
@@ -193,15 +194,15 @@ def _refuse_temperature(name: str, offsets: SpectralOffsets) -> None:
         )
 
 
-def component_emission(model: Model, frequency_ghz: float, *, n_stokes: int) -> Array:
-    """Return the emission of a component in a delta bandpass.
+def component_emission(model: Model, channel: Channel, *, n_stokes: int) -> Array:
+    """Return the emission of a component in a channel, without beam.
 
     Parameters
     ----------
     model
         A model of `embedded_components` or `pysm_components`.
-    frequency_ghz
-        Centre frequency of the channel.
+    channel
+        With a delta or a tabulated bandpass.
     n_stokes
         1 for I, 3 for I, Q, U; a component without polarisation has Q = U = 0.
 
@@ -212,15 +213,15 @@ def component_emission(model: Model, frequency_ghz: float, *, n_stokes: int) -> 
 
     Raises
     ------
-    FileNotFoundError
-        If the model needs a file for this frequency that is not on this computer.
+    ValueError, FileNotFoundError
+        As `band_emission` does.
     """
     emission = np.zeros((n_stokes, hp.nside2npix(model.nside)))
-    add_emission(emission, model, frequency_ghz)
+    add_emission(emission, model, channel)
     return emission
 
 
-def add_emission(total: Array, model: Model, frequency_ghz: float) -> None:
+def add_emission(total: Array, model: Model, channel: Channel) -> None:
     """Add the emission of a component, as `component_emission` gives it, to a map.
 
     Parameters
@@ -229,16 +230,13 @@ def add_emission(total: Array, model: Model, frequency_ghz: float) -> None:
         Shape (1 | 3, npix), uK_CMB; changed in place.
     model
         A model of `embedded_components` or `pysm_components`.
-    frequency_ghz
-        Centre frequency of the channel.
+    channel
+        With a delta or a tabulated bandpass.
 
     Raises
     ------
-    FileNotFoundError
-        If the model needs a file for this frequency that is not on this computer.
+    ValueError, FileNotFoundError
+        As `band_emission` does.
     """
-    with offline(type(model).__name__):
-        emission = model.get_emission(frequency_ghz * u.GHz)
-    measured = np.atleast_2d(emission.to_value(u.uK_RJ))[: len(total)]  # PySM gives (npix,), (1 | 3, npix)
-    factor = unit_factor("uK_RJ", MAP_UNIT, frequency_ghz=frequency_ghz)
-    total[: len(measured)] += factor * measured  # a component without polarisation adds to I
+    emission = band_emission(model, channel)[: len(total)]
+    total[: len(emission)] += emission  # a component without polarisation adds to I
