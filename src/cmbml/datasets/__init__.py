@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.alm import AlmDataset
     from cmbml.datasets.alternatives import AlternativesDataset
     from cmbml.datasets.array_archive import ArrayArchiveDataset
+    from cmbml.datasets.bandpass_table import BandpassTableDataset
     from cmbml.datasets.channel_files import ChannelFilesDataset
     from cmbml.datasets.channel_folders import ChannelFoldersDataset
     from cmbml.datasets.deferred import DeferredDataset
@@ -30,6 +31,7 @@ _MODULES = {
     "AlmDataset": "alm",
     "AlternativesDataset": "alternatives",
     "ArrayArchiveDataset": "array_archive",
+    "BandpassTableDataset": "bandpass_table",
     "ChannelFilesDataset": "channel_files",
     "ChannelFoldersDataset": "channel_folders",
     "DeferredDataset": "deferred",
@@ -50,6 +52,7 @@ __all__ = [
     "AlmDataset",
     "AlternativesDataset",
     "ArrayArchiveDataset",
+    "BandpassTableDataset",
     "ChannelFilesDataset",
     "ChannelFoldersDataset",
     "DeferredDataset",

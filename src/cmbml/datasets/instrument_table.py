@@ -9,11 +9,12 @@ from typing import Any, BinaryIO, Literal
 
 import astropy.units as u
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 from kedro.io.core import DatasetError, Version
 from kedro_datasets._typing import TablePreview
 
 from cmbml.datasets.storage import AtomicFileDataset, settle
+from cmbml.science.bandpasses import Bandpass
 from cmbml.science.instrument import Channel, Instrument
 
 _ASTROPY_FORMATS = {"ecsv": "ascii.ecsv", "ipac": "ascii.ipac"}
@@ -28,6 +29,7 @@ _UNITS = {
     "noise_temperature": _NOISE_UNIT,
     "noise_polarisation": _NOISE_UNIT,
 }
+_BAND = {"bandpass_frequency": u.GHz, "bandpass_weight": u.dimensionless_unscaled}
 _OPTIONAL = ("noise_temperature", "noise_polarisation")
 _COMMENT = "noise_temperature, noise_polarisation: white noise, K is thermodynamic (K_CMB)"
 
@@ -37,8 +39,10 @@ class InstrumentTableDataset(AtomicFileDataset[Instrument, Instrument]):
 
     Columns: `band` (nominal GHz), `center_frequency`, `fwhm`; optionally `stokes`
     (I or IQU), `noise_temperature` and `noise_polarisation` (noise x angle, where
-    K is thermodynamic). Quantities carry their unit and are converted to GHz,
-    arcmin and uK arcmin. Other columns are left alone.
+    K is thermodynamic), `bandpass_frequency` and `bandpass_weight` (an array per
+    channel, empty for a delta bandpass; only in ECSV, see `Bandpass`). Quantities
+    carry their unit and are converted to GHz, arcmin and uK arcmin. Other columns
+    are left alone.
 
     Parameters
     ----------
@@ -151,8 +155,10 @@ def decode_instrument(
     quantities = [_values(table, column) for column in _UNITS]
     stokes = _stokes(table, names, intensity_only)
     channels = [
-        Channel(name, frequency, fwhm, fields, noise_i, noise_p)
-        for name, fields, frequency, fwhm, noise_i, noise_p in zip(names, stokes, *quantities, strict=True)
+        Channel(name, frequency, fwhm, fields, noise_i, noise_p, band)
+        for name, fields, frequency, fwhm, noise_i, noise_p, band in zip(
+            names, stokes, *quantities, _bandpasses(table), strict=True
+        )
     ]
     return Instrument(tuple(sorted(channels, key=lambda channel: channel.nominal_ghz)))
 
@@ -188,6 +194,26 @@ def _values(table: Table, column: str) -> list[float]:
     if column not in _OPTIONAL and not np.all(np.isfinite(values)):
         raise ValueError(f"column {column}: row {int(np.argmin(np.isfinite(values)))} (from 0) is empty")
     return [float(value) if math.isfinite(value) else math.nan for value in values]
+
+
+def _bandpasses(table: Table) -> list[Bandpass | None]:
+    """Return the bandpass of each row; None where there is none."""
+    if "bandpass_frequency" not in table.colnames:
+        return [None] * len(table)
+    if "bandpass_weight" not in table.colnames:
+        raise ValueError("column bandpass_weight is missing, but there is a column bandpass_frequency")
+    unit = table["bandpass_frequency"].unit
+    if unit is None:
+        raise ValueError("column bandpass_frequency has no unit; give it one that converts to GHz")
+    return [
+        Bandpass(
+            tuple((np.asarray(frequencies, float) * unit).to_value(u.GHz).tolist()),
+            tuple(np.asarray(weights, float).tolist()),
+        )
+        if len(frequencies)
+        else None
+        for frequencies, weights in zip(table["bandpass_frequency"], table["bandpass_weight"], strict=True)
+    ]
 
 
 def _stokes(table: Table, names: list[str], intensity_only: tuple[str, ...] | None) -> list[str]:
@@ -229,10 +255,22 @@ def encode_instrument(instrument: Instrument, *, format: str) -> bytes:
         if column not in _OPTIONAL or not np.all(np.isnan(values)):
             table[column] = MaskedColumn(values, mask=np.isnan(values), unit=unit)
     table["stokes"] = list(stokes)
+    if instrument.has_bandpasses:
+        _add_bandpasses(table, instrument, format)
     table.meta["comments"] = [_COMMENT]
     buffer = io.StringIO()
     table.write(buffer, format=_astropy_format(format))
     return buffer.getvalue().encode("utf-8")
+
+
+def _add_bandpasses(table: Table, instrument: Instrument, format: str) -> None:
+    if format != "ecsv":
+        raise ValueError(f"format {format}: has no place for bandpasses; save the table as ecsv")
+    for column, attribute in zip(_BAND, ("frequencies_ghz", "weights"), strict=True):
+        rows = np.empty(len(instrument), object)
+        for place, channel in enumerate(instrument):
+            rows[place] = np.array(getattr(channel.bandpass, attribute, ()), float)
+        table[column] = Column(rows, unit=_BAND[column])
 
 
 def _row(channel: Channel) -> tuple[Any, ...]:

@@ -48,6 +48,11 @@ class Bandpass:
     References
     ----------
     .. [1] Planck 2013 results IX, A&A 571, A9, section 3.2 (units of a band).
+
+    Examples
+    --------
+    >>> Bandpass((100.0, 120.0), (1.0, 1.0)).on_grid(3).frequencies_ghz
+    (100.0, 110.0, 120.0)
     """
 
     frequencies_ghz: tuple[float, ...]
@@ -75,6 +80,29 @@ class Bandpass:
         half = np.diff(self.frequencies_ghz) / 2
         steps: Array = np.append(half, 0) + np.append(0, half)
         return steps
+
+    def on_grid(self, n: int) -> "Bandpass":
+        """Return the bandpass on equally spaced frequencies, with the same integral and mean frequency.
+
+        The response is averaged with triangles that reach to the neighbours, so
+        that the average of a spectrum which is linear between two neighbours stays
+        as it is.
+
+        Parameters
+        ----------
+        n
+            Number of frequencies, at least 2; they span the same range.
+        """
+        frequencies, weights = np.array(self.frequencies_ghz), np.array(self.weights)
+        grid = np.linspace(frequencies[0], frequencies[-1], n)
+        share = (frequencies - grid[0]) / (grid[1] - grid[0])  # place of each sample on the grid
+        below = np.minimum(share.astype(int), n - 2)
+        content = weights * self.steps_ghz
+        sums = np.bincount(below, content * (below + 1 - share), n)
+        sums += np.bincount(below + 1, content * (share - below), n)
+        grid_frequencies = tuple(grid.tolist())
+        unweighted = Bandpass(grid_frequencies, (1.0,) * n)
+        return Bandpass(grid_frequencies, tuple((sums / unweighted.steps_ghz).tolist()))
 
 
 @lru_cache(maxsize=256)

@@ -137,6 +137,11 @@ class Instrument:
         return tuple(channel.name for channel in self.channels)
 
     @property
+    def has_bandpasses(self) -> bool:
+        """Whether any channel has a bandpass that is no delta."""
+        return any(channel.bandpass is not None for channel in self.channels)
+
+    @property
     def is_polarised(self) -> bool:
         """Whether any channel measures Q and U."""
         return any(channel.stokes == STOKES for channel in self.channels)
@@ -157,6 +162,26 @@ class Instrument:
         if stokes == "IQU":
             return self
         return Instrument(tuple(replace(channel, stokes=stokes) for channel in self.channels))
+
+    def with_bandpasses(self, bandpasses: Mapping[str, Bandpass] | None) -> "Instrument":
+        """Return the instrument with tabulated bandpasses, by channel name; None for deltas.
+
+        Raises
+        ------
+        ValueError
+            If a channel is not in the table.
+        """
+        if bandpasses is None:
+            return Instrument(tuple(replace(channel, bandpass=None) for channel in self.channels))
+        missing = [name for name in self.names if name not in bandpasses]
+        if missing:
+            raise ValueError(
+                f"channels {', '.join(missing)}: not in the table of bandpasses, which has "
+                f"{', '.join(bandpasses)}; add them, or choose other channels"
+            )
+        return Instrument(
+            tuple(replace(channel, bandpass=bandpasses[channel.name]) for channel in self.channels)
+        )
 
     def with_beams(self, *, scale: float, floor_arcmin: float) -> "Instrument":
         """Return the instrument with beams max(scale * fwhm, floor)."""

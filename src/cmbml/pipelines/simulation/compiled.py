@@ -8,6 +8,7 @@ user's cache; PySM does not ask for it.
 
 from types import ModuleType
 
+import pysm3.models.catalog
 import pysm3.models.dust
 import pysm3.models.dust_layers
 import pysm3.models.interpolating
@@ -19,6 +20,7 @@ import pysm3.utils.logpoltens
 from numba.core.dispatcher import Dispatcher
 
 _MODULES: tuple[ModuleType, ...] = (
+    pysm3.models.catalog,
     pysm3.models.dust,
     pysm3.models.dust_layers,
     pysm3.models.interpolating,
