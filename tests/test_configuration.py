@@ -57,7 +57,7 @@ def test_every_group_of_parameters_is_used(context):
 
 def test_every_needlet_scale_has_at_least_two_channels(context):
     table = InstrumentTableDataset(filepath=ROOT / "conf/base/instruments/planck_like.ecsv").load()
-    instrument = make_instrument(table, context.params["instrument"])
+    instrument = make_instrument(table, context.params["instrument"], context.catalog.load("bandpass_table"))
     settings = context.params["pyilc"]
     beams = np.stack([channel.beam_window(settings.lmax) for channel in instrument])
     assert min(len(scale.channels) for scale in ilc_scales(beams, settings)) >= 2
@@ -65,7 +65,7 @@ def test_every_needlet_scale_has_at_least_two_channels(context):
 
 def test_beams_differ(context):
     table = InstrumentTableDataset(filepath=ROOT / "conf/base/instruments/planck_like.ecsv").load()
-    instrument = make_instrument(table, context.params["instrument"])
+    instrument = make_instrument(table, context.params["instrument"], context.catalog.load("bandpass_table"))
     beams = {channel.fwhm_arcmin for channel in instrument}
     assert beams == {82.5} if context.env in ONE_BEAM else len(beams) >= 3
 

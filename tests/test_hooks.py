@@ -193,7 +193,9 @@ def test_noise_that_needs_no_input_is_not_checked(changed):
 
 
 def test_validated_groups_are_checked_like_plain_ones():
-    settings = InstrumentSettings(channels="44", stokes="I", beam_scale=1, fwhm_floor_arcmin=0)
+    settings = InstrumentSettings(
+        channels="44", stokes="I", beam_scale=1, fwhm_floor_arcmin=0, bandpass="delta"
+    )
     parameters = {"instrument": settings}
     (sentence,) = instrument_conflicts(parameters, pipeline(), catalog(parameters))
     assert sentence.startswith("instrument.channels: channels '44'")
@@ -232,7 +234,9 @@ class Method(Maps):
 @pytest.mark.parametrize("together", [True, False])
 def test_polarisation_is_cleaned_only_where_it_is_simulated(simulated, wanted, refused, together):
     parameters = {
-        "instrument": InstrumentSettings(channels="all", stokes=simulated, beam_scale=1, fwhm_floor_arcmin=0),
+        "instrument": InstrumentSettings(
+            channels="all", stokes=simulated, beam_scale=1, fwhm_floor_arcmin=0, bandpass="delta"
+        ),
         "pyilc": Method(nside=16, lmax=32, stokes=wanted),
     }
     inputs = ["params:instrument", "params:pyilc"] if together else ["instrument", "params:pyilc"]

@@ -187,7 +187,8 @@ def preset_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str
     from cmbml.pipelines.simulation.pysm_presets import check_presets  # noqa: PLC0415 (imports PySM)
 
     try:
-        check_presets(foregrounds.presets, foregrounds.nside)
+        delta = getattr(parameters.get("instrument"), "bandpass", "") == "delta"
+        check_presets(foregrounds.presets, foregrounds.nside, delta=delta)
     except (ValueError, FileNotFoundError) as error:
         return [str(error)]
     return []

@@ -38,7 +38,9 @@ def project():
         table = context.catalog.load("instrument_table")
         instrument = pipelines["simulation"].nodes
         make = next(node for node in instrument if node.name == "make_instrument")
-        return context.params, make.func(table, context.params["instrument"])
+        return context.params, make.func(
+            table, context.params["instrument"], context.catalog.load("bandpass_table")
+        )
 
 
 def cmb_alm(lmax: int, seed: int) -> np.ndarray:

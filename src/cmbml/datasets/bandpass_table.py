@@ -22,7 +22,7 @@ Response = Literal["Jy/sr", "K_RJ"]
 Bandpasses = Mapping[str, Bandpass]
 
 _PLANCK = re.compile(r"BANDPASS_(?P<hfi>F?)(?P<ghz>\d{3})$")
-"""Extensions of Planck's instrument models that hold the bandpass of a channel, such as BANDPASS_F143, BANDPASS_030.
+"""Extensions of Planck's instrument models with the bandpass of a channel: BANDPASS_F143, BANDPASS_030.
 
 HFI tabulates the response to surface brightness over wavenumbers in 1/cm, LFI the
 response to brightness temperature over frequencies in GHz.
@@ -98,11 +98,13 @@ class BandpassTableDataset(AtomicFileDataset[Bandpasses, dict[str, Bandpass]]):
         if response not in (None, *get_args(Response)):
             raise DatasetError(f"{filepath}: response {response!r}: must be Jy/sr or K_RJ")
         if not 0 <= cut < 1:
-            raise DatasetError(f"{filepath}: cut {cut}: must be from 0 to below 1, a share of the highest weight")
+            raise DatasetError(
+                f"{filepath}: cut {cut}: must be from 0 to below 1, a share of the highest weight"
+            )
         if frequencies is not None and frequencies < 2:
             raise DatasetError(f"{filepath}: frequencies {frequencies}: a bandpass needs at least two")
         self._further_files = tuple(str(file) for file in further_files)
-        self._options = {"response": response, "cut": cut, "frequencies": frequencies}
+        self._options: dict[str, Any] = {"response": response, "cut": cut, "frequencies": frequencies}
 
     def load(self) -> dict[str, Bandpass]:
         """Return the bandpass of each channel.
@@ -165,12 +167,13 @@ def decode_bandpasses(
     for name, stated, ghz, weights in bands:
         convention = settle("response", in_file=stated, in_catalog=response)
         band = _bandpass(ghz, weights, convention=convention, cut=cut)
-        finer = frequencies is not None and len(band.weights) > frequencies
-        found[name] = band.on_grid(frequencies) if finer else band  # type: ignore[arg-type]
+        found[name] = (
+            band if frequencies is None or len(band.weights) <= frequencies else band.on_grid(frequencies)
+        )
     if not found:
         raise ValueError(
-            "the file has no bandpass of a channel: of a FITS file the extensions BANDPASS_F100, BANDPASS_030 "
-            "and their like are read"
+            "the file has no bandpass of a channel; of a FITS file the extensions BANDPASS_F100, "
+            "BANDPASS_030 and their like are read"
         )
     return found
 

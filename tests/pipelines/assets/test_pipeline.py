@@ -138,9 +138,12 @@ def fetch(folder, server, *, record=None, presets=("f1",), **values) -> pd.DataF
             "params:assets": MemoryDataset(settings(**given)),
             "params:foregrounds": MemoryDataset(foregrounds(*presets)),
             "params:instrument": MemoryDataset(
-                InstrumentSettings(channels="all", stokes="IQU", beam_scale=1, fwhm_floor_arcmin=0)
+                InstrumentSettings(
+                    channels="all", stokes="IQU", beam_scale=1, fwhm_floor_arcmin=0, bandpass="delta"
+                )
             ),
             "instrument_table": MemoryDataset(TABLE),
+            "bandpass_table": MemoryDataset(None),
             "dataset_record": DeferredDataset(dataset=leaf, purpose="take it from CMB-ML"),
             "raw_assets": RemoteFilesDataset(path=str(folder)),
         }

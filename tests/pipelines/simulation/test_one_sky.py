@@ -13,6 +13,7 @@ from cmbml.pipelines.simulation.settings import (
     Target,
     Variation,
 )
+from cmbml.science.bandpasses import Bandpass
 from cmbml.science.harmonics import alm_size, alm_to_cl, map_to_alm
 from cmbml.science.instrument import Channel, Instrument
 from tests.pipelines.simulation.noise_inputs import noise_settings
@@ -129,15 +130,42 @@ def test_the_truth_is_at_the_target_beam():
     np.testing.assert_allclose(ratio, np.exp(-ell * (ell + 1) * sigma**2), rtol=1e-3)
 
 
+def instrument_settings(**changes) -> InstrumentSettings:
+    values = {
+        "channels": "all",
+        "stokes": "I",
+        "beam_scale": 1.0,
+        "fwhm_floor_arcmin": 0.0,
+        "bandpass": "delta",
+    }
+    return InstrumentSettings(**{**values, **changes})
+
+
+def no_table():
+    raise AssertionError("the table of bandpasses was read")
+
+
 def test_the_instrument_is_cut_from_the_table():
     made = make_instrument(
-        TABLE, InstrumentSettings(channels="30-143", stokes="I", beam_scale=2.0, fwhm_floor_arcmin=70.0)
+        TABLE, instrument_settings(channels="30-143", beam_scale=2.0, fwhm_floor_arcmin=70.0), no_table
     )
     assert [(c.name, c.fwhm_arcmin, c.stokes) for c in made] == [("30", 150.0, "I"), ("143", 70.0, "I")]
 
 
 def test_a_channel_that_the_table_does_not_have_is_refused():
     with pytest.raises(ValueError, match="channels '44'.*in the instrument table"):
-        make_instrument(
-            TABLE, InstrumentSettings(channels="44", stokes="I", beam_scale=1, fwhm_floor_arcmin=0)
-        )
+        make_instrument(TABLE, instrument_settings(channels="44"), no_table)
+
+
+def test_bandpasses_are_taken_from_their_table_where_they_are_asked_for():
+    bands = {
+        name: Bandpass((0.9 * ghz, 1.1 * ghz), (1.0, 1.0)) for name, ghz in (("30", 28.4), ("143", 142.9))
+    }
+    chosen = instrument_settings(channels="30-143", bandpass="tabulated")
+    made = make_instrument(TABLE, chosen, lambda: bands)
+    assert {channel.name: channel.bandpass for channel in made} == bands
+    assert made.has_bandpasses
+    with pytest.raises(ValueError, match="channels 857: not in the table of bandpasses, which has 30, 143"):
+        make_instrument(TABLE, instrument_settings(channels="all", bandpass="tabulated"), lambda: bands)
+    deltas = make_instrument(made, chosen.model_copy(update={"bandpass": "delta"}), no_table)
+    assert not deltas.has_bandpasses

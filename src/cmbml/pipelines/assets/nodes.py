@@ -11,6 +11,7 @@ from cmbml.pipelines.assets.settings import AssetSettings
 from cmbml.pipelines.assets.templates import pysm_templates
 from cmbml.pipelines.simulation.settings import ForegroundSettings, InstrumentSettings
 from cmbml.remote_files import FetchOrder, FileReport, RemoteFile
+from cmbml.science.bandpasses import Bandpass
 from cmbml.science.instrument import Instrument, channel_names
 
 
@@ -31,6 +32,7 @@ def order_assets(
     *,
     instrument_table: Instrument,
     instrument: InstrumentSettings,
+    bandpass_table: Callable[[], Mapping[str, Bandpass]],
     dataset_record: DatasetRecord,
 ) -> FetchOrder:
     """Return what is to be fetched; if no group is named, all there is, for a list alone.
@@ -43,7 +45,9 @@ def order_assets(
     DatasetError
         If that record is wanted, and missing.
     """
-    channels = instrument_table.select(channel_names(instrument.channels, instrument_table.names))
+    bandpasses = bandpass_table() if instrument.bandpass == "tabulated" else None
+    names = channel_names(instrument.channels, instrument_table.names)
+    channels = instrument_table.select(names).with_bandpasses(bandpasses)
     makers: dict[str, Callable[[], list[RemoteFile]]] = {
         "planck_maps": lambda: catalogue.planck_maps(assets.channels, assets.mirror),
         "planck_nilc": lambda: catalogue.planck_nilc(assets.mirror),

@@ -12,6 +12,7 @@ def create_pipeline() -> Pipeline:
         "foregrounds": "params:foregrounds",
         "instrument_table": "instrument_table",
         "instrument": "params:instrument",
+        "bandpass_table": "bandpass_table",
         "dataset_record": "dataset_record",
     }
     return Pipeline(

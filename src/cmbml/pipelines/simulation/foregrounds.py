@@ -3,7 +3,8 @@
 The emission of a component is linear in its brightness, and an offset of a
 spectral index that is the same everywhere multiplies it by (nu / nu_ref)^offset.
 So a sky with fixed morphology is a sum of coefficients that are computed once,
-times scalars. Only a new morphology, or a dust temperature, is computed anew.
+times scalars. Only what is no such factor is computed anew: a new morphology, a
+dust temperature, and an index in a channel that averages over a band.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from cmbml.pipelines.simulation.foreground_parameters import (
     draw_parameters,
 )
 from cmbml.pipelines.simulation.observe import foreground_alm as emission_alm
+from cmbml.pipelines.simulation.pysm_presets import draws, redrawn_component
 from cmbml.pipelines.simulation.settings import ForegroundSettings, Maps
 from cmbml.pipelines.simulation.sky_components import (
     SpectralOffsets,
@@ -29,8 +31,8 @@ from cmbml.pipelines.simulation.sky_components import (
     embedded_components,
     offset_factor,
     pysm_components,
-    with_temperature_offset,
 )
+from cmbml.pipelines.simulation.spectral_offsets import check_varied, with_offsets
 from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Channel, Instrument
 from cmbml.science.pixels import nside_to_npix
@@ -50,15 +52,17 @@ def fixed_foregrounds(settings: ForegroundSettings, instrument: Instrument, maps
         "components": names, shape (n_components,); "alm": shape (n_components,
         n_channels, 1 | 3, alm_size), uK_CMB, complex64, without beam;
         "index_response": ln(nu / nu_ref) of I, Q, U, shape (n_components,
-        n_channels, 3), zero for a component whose index does not vary. All are
-        empty where every simulation has a morphology of its own.
+        n_channels, 3), zero for a component whose index does not vary. They hold
+        the components for which `is_scaled`.
 
     Raises
     ------
     ValueError
-        If an index is to vary that a component does not have.
+        If an index or a temperature is to vary that a component does not have.
     """
     components = {} if varies_in_shape(settings) else _fixed_sky(settings, instrument, maps.lmax)
+    for name in [name for name in components if not is_scaled(name, settings, instrument)]:
+        check_varied(components.pop(name), **_varied(name, settings))
     names = list(components)
     responses = [
         [_index_response(name, components[name], channel, settings) for channel in instrument]
@@ -129,6 +133,24 @@ def varies_in_shape(settings: ForegroundSettings) -> bool:
     return settings.vary and settings.source == "embedded"
 
 
+def is_scaled(name: str, settings: ForegroundSettings, instrument: Instrument) -> bool:
+    """Return whether simulations differ in a component by factors per channel, if at all.
+
+    Not if it draws small scales, its temperature varies, or its index varies where
+    a channel averages over a band.
+    """
+    if not settings.vary:
+        return True
+    varied = _varied(name, settings)
+    return not (draws(name) or varied["temperature"] or (varied["index"] and instrument.has_bandpasses))
+
+
+def _varied(name: str, settings: ForegroundSettings) -> dict[str, bool]:
+    """Return which spectral parameters of a component vary."""
+    kind, variation = component_kind(name), settings.variation
+    return {"index": variation.index_of(kind) != 0, "temperature": variation.temperature_of(kind) != 0}
+
+
 def component_alms(
     parameters: Record,
     shared: Mapping[str, Array],
@@ -158,16 +180,31 @@ def component_alms(
         sky = _embedded_sky(parameters, settings, polarised=instrument.is_polarised, lmax=lmax)
         yield from ((name, channels(model)) for name, model in sky.items())
         return
-    names = shared["components"].tolist()
-    models = _preset_models(settings) if parameters.get("values") else dict.fromkeys(names)
-    offsets = component_offsets(parameters, models)
-    for name, alm, response in zip(names, shared["alm"], shared["index_response"], strict=True):
-        offset = offsets[name]
-        if offset.temperature:
-            model = with_temperature_offset(_preset_models(settings)[name], offset.temperature)
-            alm = channels(model)  # noqa: PLW2901
-        factors = offset.brightness * np.exp(offset.index * response)  # (n_channels, 3)
-        yield name, alm * factors[:, : alm.shape[1], None].astype(np.float32)
+    held = dict(
+        zip(
+            shared["components"].tolist(),
+            zip(shared["alm"], shared["index_response"], strict=True),
+            strict=True,
+        )
+    )
+    for name in settings.presets if settings.source == "pysm" else held:
+        is_needed = name not in held or "values" in parameters
+        model = _simulated_preset(name, parameters, settings) if is_needed else None
+        offset = component_offsets(parameters, {name: model})[name]
+        if name in held:
+            alm, response = held[name]
+            factors = offset.brightness * np.exp(offset.index * response)  # (n_channels, 3)
+            yield name, alm * factors[:, : alm.shape[1], None].astype(np.float32)
+        else:
+            yield name, np.float32(offset.brightness) * channels(with_offsets(model, offset))
+
+
+def _simulated_preset(name: str, parameters: Record, settings: ForegroundSettings) -> Any:
+    """Return the model of a preset in one simulation, with the small scales that were drawn for it."""
+    model = _preset_models(settings)[name]
+    if settings.vary and draws(name):
+        return redrawn_component(name, model, seed=int(parameters["morphology"]))
+    return model
 
 
 def _embedded_sky(

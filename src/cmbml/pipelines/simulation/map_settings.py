@@ -93,9 +93,13 @@ class InstrumentSettings(Group):
         Multiplies the table's beams; 1 leaves them.
     fwhm_floor_arcmin
         No beam is narrower than this; 0 leaves them.
+    bandpass
+        "delta": every channel sees its centre frequency alone; "tabulated": it
+        averages over the band of the catalog's `bandpass_table`.
     """
 
     channels: str | int | list[str | int]
     stokes: Literal["I", "IQU"]
+    bandpass: Literal["delta", "tabulated"]
     beam_scale: float = Field(gt=0)
     fwhm_floor_arcmin: NotNegative

@@ -29,20 +29,32 @@ Lazy = dict[str, Partition]
 Loaders = Mapping[str, Loader]
 
 # Raised when the results of a function change for equal settings, one for each function of `one_sky`.
-SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 1, 1, 1, 1, 1, 1, 1
+SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 1, 1, 1, 1, 1, 1, 2
 NOISE_SOURCES = 1
 
 
-def make_instrument(instrument_table: Instrument, instrument: InstrumentSettings) -> Instrument:
-    """Return the channels to simulate, with their beams.
+def make_instrument(
+    instrument_table: Instrument, instrument: InstrumentSettings, bandpass_table: Loader
+) -> Instrument:
+    """Return the channels to simulate, with their beams and bandpasses.
+
+    Parameters
+    ----------
+    instrument_table
+        All channels.
+    instrument
+        The settings.
+    bandpass_table
+        Loader of {channel: bandpass}; loaded only where bandpasses are tabulated.
 
     Raises
     ------
     ValueError
-        If a channel is not in the instrument table.
+        If a channel is not in the instrument table, or not in the table of bandpasses.
     """
     names = channel_names(instrument.channels, instrument_table.names)
-    chosen = instrument_table.select(names).with_stokes(instrument.stokes)
+    bandpasses = bandpass_table() if instrument.bandpass == "tabulated" else None
+    chosen = instrument_table.select(names).with_stokes(instrument.stokes).with_bandpasses(bandpasses)
     return chosen.with_beams(scale=instrument.beam_scale, floor_arcmin=instrument.fwhm_floor_arcmin)
 
 

@@ -33,7 +33,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 make_instrument,
-                ["instrument_table", "params:instrument"],
+                ["instrument_table", "params:instrument", "bandpass_table"],
                 "instrument",
                 name="make_instrument",
             ),

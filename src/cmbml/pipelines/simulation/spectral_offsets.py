@@ -155,6 +155,63 @@ def _index_factor(model: Model, index: float, frequency_ghz: float) -> Array:
     return factor
 
 
+def check_varied(model: Model, *, index: bool, temperature: bool) -> None:
+    """Raise if a parameter is to vary that a model does not have.
+
+    Raises
+    ------
+    ValueError
+        If `index` and a part has no spectral index, or `temperature` and a part has
+        no temperature.
+    """
+    for part in getattr(model, "components", [model]):
+        if index and not _attribute(part, "index"):
+            check_index_offset(type(part).__name__, 1.0)
+        if temperature and not _attribute(part, "temperature"):
+            raise ValueError(
+                f"{type(part).__name__}: has no temperature that could vary; set its variation to 0"
+            )
+
+
+def _attribute(model: Model, quantity: str) -> str:
+    """Return what a class of PySM calls a parameter; "" if it has none."""
+    return next((name for name in _ATTRIBUTES[quantity] if hasattr(model, name)), "")
+
+
+def with_offsets(model: Model, offsets: SpectralOffsets) -> Model:
+    """Return a model with offsets of index and temperature, but its own brightness; `model` is kept.
+
+    For where they act as no common factor.
+
+    Parameters
+    ----------
+    model
+        A model of PySM, or several.
+    offsets
+        What is added to its parameters.
+
+    Raises
+    ------
+    ValueError
+        If an offset is not 0 and the model has no such parameter, or a temperature
+        would fall to 0 K or below.
+    """
+    shifted = with_temperature_offset(model, offsets.temperature) if offsets.temperature else model
+    return _with_index_offset(shifted, offsets.index) if offsets.index else shifted
+
+
+def _with_index_offset(model: Model, index: float) -> Model:
+    shifted = copy.copy(model)
+    if hasattr(model, "components"):
+        shifted.components = [_with_index_offset(part, index) for part in model.components]
+        return shifted
+    attribute = _attribute(model, "index")
+    if not attribute:
+        check_index_offset(type(model).__name__, index)
+    setattr(shifted, attribute, getattr(model, attribute) + index)
+    return shifted
+
+
 def with_temperature_offset(model: Model, kelvin: float) -> Model:
     """Return a copy of a model whose dust temperature is shifted everywhere; the model is kept.
 
