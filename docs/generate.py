@@ -4,23 +4,30 @@ import ast
 import inspect
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pysm3
 import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import pipelines
 from kedro.framework.startup import bootstrap_project
 from kedro.validation import TypeExtractor
 from pydantic import BaseModel
+from pysm3.models import InterpolatingComponent
+from pysm3.sky import PRESET_MODELS
 from sphinx.pycode import ModuleAnalyzer
 
-from cmbml.datasets import InstrumentTableDataset
+from cmbml.datasets import BandpassTableDataset, InstrumentTableDataset
 from cmbml.pipelines.pyilc.ilc import ilc_scales
 from cmbml.pipelines.pyilc.settings import NeedletILC
 from cmbml.pipelines.simulation.cosmology import TABLES
 from cmbml.pipelines.simulation.embedded_targets import FREE_FREE_INDEX, MEASURED_SPECTRA
+from cmbml.pipelines.simulation.pysm_presets import draws, refusal
+from cmbml.pipelines.simulation.pysm_templates import parts
 from cmbml.pipelines.simulation.sky_components import AME_PEAK_GHZ
+from cmbml.science.bandpasses import band_average, band_factor
 from cmbml.science.instrument import Instrument
 from cmbml.settings import CONFIG_LOADER_ARGS
 
@@ -51,6 +58,8 @@ def write_pages(folder: Path, root: Path) -> None:
         "tables/scales.md": scales_table(root),
         "tables/cosmologies.md": cosmologies_table(),
         "tables/foregrounds.md": foregrounds_table(),
+        "tables/bandpasses.md": bandpasses_table(root),
+        "tables/presets.md": presets_table(),
     }
     for name, text in pages.items():
         path = folder / name
@@ -327,6 +336,52 @@ def foregrounds_table() -> str:
         ("AME", f"log-normal flux, {ame}, not polarised"),
     ]
     return _table(("component", "spectrum, with its scatter over the sky"), rows)
+
+
+def bandpasses_table(root: Path) -> str:
+    """Return the shipped bandpasses, and what they do to the conversion of units and to dust."""
+    table, _ = instruments(root)
+    bands = BandpassTableDataset(filepath=root / "conf/base/instruments/planck_like_bandpasses.ecsv").load()
+    rows = []
+    for channel in table.with_bandpasses(bands):
+        low, *_, high = bands[channel.name].frequencies_ghz
+        delta = replace(channel, bandpass=None)
+        dust = band_average(channel, _dust) / band_average(delta, _dust) - 1
+        units = band_factor(delta) / band_factor(channel) - 1
+        number = str(len(bands[channel.name].weights))
+        rows.append((channel.name, f"{low:.1f} to {high:.1f}", number, f"{units:+.1%}", f"{dust:+.1%}"))
+    head = ("channel", "band [GHz]", "frequencies", "factor at the centre", "dust against the centre")
+    return _table(head, rows)
+
+
+def _dust(ghz: float) -> float:
+    """Brightness temperature of dust of index 1.54 and 20 K, in arbitrary units."""
+    return ghz**2.54 / np.expm1(0.0479924 * ghz / 20) / ghz**2
+
+
+def presets_table() -> str:
+    """Return PySM's presets: what they are made of, and how they take part."""
+    rows = []
+    for preset, config in PRESET_MODELS.items():
+        classes = dict.fromkeys(part["class"] for part in parts(config))
+        remarks = [
+            refusal(preset, delta=True),
+            "drawn anew for every simulation" if draws(preset) else "",
+            _table_range(config),
+        ]
+        how = "; ".join(filter(None, remarks)) or "fixed in shape"
+        rows.append((f"`{preset}`", ", ".join(f"`{name}`" for name in classes), how))
+    return _table(("preset", "PySM's class", "how it takes part"), rows)
+
+
+def _table_range(config: dict) -> str:
+    """Return between which frequencies a preset interpolates; "" if it does not."""
+    for part in parts(config):
+        cls = getattr(pysm3.models, part["class"])
+        if issubclass(cls, InterpolatingComponent):
+            model = cls(nside=1, **{key: value for key, value in part.items() if key != "class"})
+            return f"interpolates between maps from {min(model.freqs):g} to {max(model.freqs):g} GHz"
+    return ""
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:

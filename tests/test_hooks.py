@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
@@ -108,6 +110,20 @@ def test_presets_that_cannot_be_built_are_named_before_any_work(tmp_path, monkey
         [Node(keep, "params:foregrounds", "sky", name="build")]
     )
     assert len(preset_conflicts(chosen(), both)) == 1
+
+
+def test_emission_in_lines_is_refused_for_delta_bandpasses_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSM_LOCAL_DATA", str(tmp_path))
+    foregrounds = SimpleNamespace(source="pysm", presets=["co1"], nside=16)
+
+    def conflicts(bandpass: str) -> list[str]:
+        parameters = {"foregrounds": foregrounds, "instrument": SimpleNamespace(bandpass=bandpass)}
+        return preset_conflicts(parameters, reading("foregrounds", "instrument"))
+
+    (sentence,) = conflicts("delta")
+    assert sentence.startswith("preset co1: it emits in lines, which a delta bandpass never meets")
+    (sentence,) = conflicts("tabulated")
+    assert "templates not on this computer: co/HFI_CompMap_CO-Type1_512_R2.00_ring.fits" in sentence
 
 
 def masked(source: str, polarisation: dict | None = None) -> dict:

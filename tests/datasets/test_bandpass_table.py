@@ -117,6 +117,12 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert dataset.load() == bands
 
 
+def test_the_preview_lists_the_bands(tmp_path):
+    preview = BandpassTableDataset(filepath=write(tmp_path)).preview()
+    assert preview["columns"] == ["band", "lowest_ghz", "highest_ghz", "frequencies"]
+    assert preview["data"] == [[30, 25.0, 30.0, 2], [143, 120.0, 160.0, 3]]
+
+
 def test_only_bandpasses_are_saved(tmp_path):
     with pytest.raises(
         DatasetError, match="saved.ecsv: not saved: a dict cannot be saved; give {channel: Bandpass}"

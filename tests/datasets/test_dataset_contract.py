@@ -21,6 +21,7 @@ import cmbml.datasets
 from cmbml.datasets import (
     AlmDataset,
     ArrayArchiveDataset,
+    BandpassTableDataset,
     FigureDataset,
     Hdf5ObservationsDataset,
     HealpixMapDataset,
@@ -30,6 +31,7 @@ from cmbml.datasets import (
     PowerSpectraDataset,
     TheorySpectraDataset,
 )
+from cmbml.science.bandpasses import Bandpass
 from cmbml.science.instrument import Channel, Instrument, Observations
 from cmbml.science.skymap import SkyMap
 from cmbml.science.spectra import PowerSpectra, TheorySpectra
@@ -66,6 +68,13 @@ def instrument() -> Instrument:
     return Instrument(
         (Channel("30", 28.4, 33.3, "IQU", 150.0, 210.0), Channel("545", 555.2, 21.5, "I", 0.1 + 0.2, np.nan))
     )
+
+
+def bandpasses() -> dict[str, Bandpass]:
+    return {
+        "30": Bandpass((25.0, 0.1 + 0.2 + 30), (1.0, 1 / 3)),
+        "545": Bandpass((500.0, 555.2, 600.0), (0, 1, 1)),
+    }
 
 
 def alm() -> np.ndarray:
@@ -177,6 +186,9 @@ CASES = {
     ),
     "instrument ipac": Case(
         InstrumentTableDataset, "table.tbl", instrument, same_instrument, {"30": 28.4}, preview="TablePreview"
+    ),
+    "bandpasses": Case(
+        BandpassTableDataset, "bands.ecsv", bandpasses, dict.__eq__, {"30": 28.4}, preview="TablePreview"
     ),
     "alm": Case(AlmDataset, "alm.fits", alm, np.array_equal, np.zeros(45, complex)),
     "record": Case(JsonRecordDataset, "record.json", record, dict.__eq__, [1, 2], preview="JSONPreview"),

@@ -9,6 +9,7 @@ from astropy.table import QTable, Table
 from kedro.io.core import DatasetError
 
 from cmbml.datasets import InstrumentTableDataset
+from cmbml.science.bandpasses import Bandpass
 from cmbml.science.instrument import Channel, Instrument
 from cmbml.science.units import unit_factor
 
@@ -226,6 +227,57 @@ def test_table_and_catalog_must_agree_on_polarisation(path):
         DatasetError, match=r"stokes is \('IQU', 'I'\) in the file, but \('I', 'IQU'\) in the catalog"
     ):
         load(path, intensity_only=[30])
+
+
+# ---- Bandpasses ----------------------------------------------------------------------------------------
+
+
+BAND = Bandpass((25.0, 1 / 0.035, 32.0), (1e-7, 1 / 3, 0.0))
+
+
+def banded() -> Instrument:
+    """The same number of frequencies as channels, and a channel without."""
+    channels = [Channel(name, ghz, 1.0, "I", bandpass=BAND) for name, ghz in (("28", 28.0), ("30", 30.0))]
+    return Instrument((*channels, Channel("545", 545.0, 1.0, "I")))
+
+
+def test_bandpasses_are_saved_to_the_last_digit(path):
+    InstrumentTableDataset(filepath=path).save(banded())
+    assert load(path) == banded()
+
+
+def test_a_table_of_bandpasses_may_be_in_another_unit(path):
+    InstrumentTableDataset(filepath=path).save(banded())
+    path.write_text(
+        path.read_text().replace("bandpass_frequency, unit: GHz", "bandpass_frequency, unit: 1e9 Hz")
+    )
+    assert load(path)["30"].bandpass.frequencies_ghz == pytest.approx(BAND.frequencies_ghz)
+
+
+def test_a_format_without_room_for_bandpasses_refuses_them(tmp_path):
+    with pytest.raises(
+        DatasetError, match="format ipac: has no place for bandpasses; save the table as ecsv"
+    ):
+        InstrumentTableDataset(filepath=tmp_path / "table.tbl").save(banded())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "bandpass_weight",
+            "response",
+            "column bandpass_weight is missing, but there is a column bandpass_freq",
+        ),
+        ("bandpass_frequency, unit: GHz", "bandpass_frequency", "column bandpass_frequency has no unit"),
+        ("25.0,", "35.0,", "bandpass from 35 to 32 GHz: frequencies must be above 0 and ascending"),
+    ],
+)
+def test_damaged_bandpasses_are_errors(path, old, new, message):
+    InstrumentTableDataset(filepath=path).save(banded())
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DatasetError, match=message):
+        load(path)
 
 
 # ---- Saving --------------------------------------------------------------------------------------------

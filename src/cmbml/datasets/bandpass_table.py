@@ -12,6 +12,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from kedro.io.core import DatasetError, Version
+from kedro_datasets._typing import TablePreview
 from numpy.typing import NDArray
 
 from cmbml.datasets.storage import AtomicFileDataset, read_file, settle
@@ -70,7 +71,7 @@ class BandpassTableDataset(AtomicFileDataset[Bandpasses, dict[str, Bandpass]]):
     References
     ----------
     .. [1] Planck 2018 Explanatory Supplement, "The RIMO".
-    .. [2] Planck 2015 results X, A&A 594, A10, section 4.1 (conventions of LFI and HFI).
+    .. [2] Planck 2015 results X, A&A 594, A10 (the conventions of LFI and HFI).
     """
 
     def __init__(
@@ -137,6 +138,16 @@ class BandpassTableDataset(AtomicFileDataset[Bandpasses, dict[str, Bandpass]]):
             If the dataset is read-only, or `data` is no mapping of bandpasses.
         """
         self._write(partial(encode_bandpasses, data))
+
+    def preview(self) -> TablePreview:
+        """Return the range of each band, as Kedro-Viz shows it."""
+        bands = self.load()
+        rows = [
+            [int(name), band.frequencies_ghz[0], band.frequencies_ghz[-1], len(band.weights)]
+            for name, band in bands.items()
+        ]
+        columns = ["band", "lowest_ghz", "highest_ghz", "frequencies"]
+        return TablePreview({"index": list(range(len(rows))), "columns": columns, "data": rows})
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "further_files": self._further_files, **self._options}

@@ -47,7 +47,7 @@ class Bandpass:
 
     References
     ----------
-    .. [1] Planck 2013 results IX, A&A 571, A9, section 3.2 (units of a band).
+    .. [1] Planck 2013 results IX, A&A 571, A9 (unit conversion over a band).
 
     Examples
     --------

@@ -26,7 +26,8 @@ def write_templates(folder: Path, preset: str) -> None:
 def _write(folder: Path, key: str, name: str, part: dict, rng: np.random.Generator) -> None:
     layers = range(1, part.get("num_layers", 1) + 1)
     nsides = part.get("available_nside", [NSIDE])[:1]
-    for path in {folder / name.format(nside=nside, layer=layer) for nside in nsides for layer in layers}:
+    names = dict.fromkeys(name.format(nside=nside, layer=layer) for nside in nsides for layer in layers)
+    for path in map(folder.joinpath, names):
         path.parent.mkdir(parents=True, exist_ok=True)
         if key == "path":
             for frequency in part["freqs"]:
