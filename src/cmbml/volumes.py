@@ -12,8 +12,8 @@ from typing import Any
 from cmbml.pipelines import method_names
 from cmbml.pipelines.analysis.spectra import band_edges
 from cmbml.pipelines.simulation.cmb import unlensed_lmax
-from cmbml.pipelines.simulation.foregrounds import varies_in_shape
-from cmbml.pipelines.simulation.nodes import make_instrument
+from cmbml.pipelines.simulation.foregrounds import is_scaled, varies_in_shape
+from cmbml.pipelines.simulation.nodes import select_channels
 from cmbml.pipelines.simulation.settings import ForegroundSettings, NoiseSettings
 from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Instrument
@@ -207,16 +207,14 @@ def dimensions_of(
         Number of simulations that are cleaned and compared.
     """
     maps, analysis, foregrounds = (parameters[group] for group in ("maps", "analysis", "foregrounds"))
-    model = parameters["noise_model"]
+    model, settings = parameters["noise_model"], parameters["instrument"]
     return Dimensions(
         nside=maps.nside,
         lmax=maps.lmax,
         theory_lmax=unlensed_lmax(parameters["cmb"].lmax),
-        channels=tuple(
-            len(channel.stokes) for channel in make_instrument(instrument, parameters["instrument"])
-        ),
+        channels=tuple(len(channel.stokes) for channel in select_channels(instrument, settings)),
         container=container,
-        shared_components=0 if varies_in_shape(foregrounds) else _component_count(foregrounds),
+        shared_components=_shared_components(foregrounds, over_bands=settings.bandpass == "tabulated"),
         methods={name: len(getattr(parameters[name], "stokes", "I")) for name in method_names()},
         bands=len(band_edges(analysis.lmax, analysis.bin_width)) - 1,
         compared=compared,
@@ -225,7 +223,10 @@ def dimensions_of(
     )
 
 
-def _component_count(foregrounds: ForegroundSettings) -> int:
+def _shared_components(foregrounds: ForegroundSettings, *, over_bands: bool) -> int:
+    """Return of how many components the coefficients are computed once for all simulations."""
+    if varies_in_shape(foregrounds):
+        return 0
     if foregrounds.source == "pysm":
-        return len(foregrounds.presets)
+        return sum(is_scaled(name, foregrounds, over_bands=over_bands) for name in foregrounds.presets)
     return _EMBEDDED_COMPONENTS + foregrounds.extragalactic.cib + foregrounds.extragalactic.radio

@@ -55,7 +55,8 @@ class BandpassTableDataset(AtomicFileDataset[Bandpasses, dict[str, Bandpass]]):
         that respond to brightness temperature, if the file does not say it.
     cut
         Share of a band's highest weight: what lies beyond the first and the last
-        frequency that reach it is left out. Negative weights between become 0.
+        frequency that reach it is left out; with 0, what is negative there.
+        Negative weights between become 0.
     frequencies
         Number of equally spaced frequencies that finer bandpasses are reduced to,
         see `Bandpass.on_grid`: every frequency costs an emission map.
@@ -230,7 +231,7 @@ def _bandpass(ghz: Array, weights: Array, *, convention: str, cut: float) -> Ban
         raise ValueError(f"response {convention!r}: must be Jy/sr or K_RJ")
     order = np.argsort(ghz)
     ghz, weights = ghz[order], weights[order]
-    high = np.flatnonzero((weights > 0) & (weights >= cut * weights.max()))
+    high = np.flatnonzero((weights >= cut * max(weights.max(), 0)) & (ghz > 0))
     kept = slice(high[0], high[-1] + 1) if len(high) else slice(0)
     ghz, weights = ghz[kept], np.maximum(weights[kept], 0)
     if convention == "K_RJ":
@@ -248,12 +249,16 @@ def encode_bandpasses(bandpasses: Bandpasses) -> bytes:
     """
     if not (isinstance(bandpasses, Mapping) and all(isinstance(b, Bandpass) for b in bandpasses.values())):
         raise TypeError(f"a {type(bandpasses).__name__} cannot be saved; give {{channel: Bandpass}}")
-    columns: dict[str, list[Any]] = {
-        "band": [int(name) for name, band in bandpasses.items() for _ in band.weights],
-        "frequency": [ghz for band in bandpasses.values() for ghz in band.frequencies_ghz],
-        "weight": [weight for band in bandpasses.values() for weight in band.weights],
-    }
-    table = Table(columns, units={"frequency": u.GHz}, meta={"response": _RESPONSE})
+    head = Table(
+        names=["band", "frequency", "weight"],
+        dtype=[int, float, float],
+        units={"frequency": u.GHz},
+        meta={"response": _RESPONSE},
+    )
     buffer = io.StringIO()
-    table.write(buffer, format="ascii.ecsv")
+    head.write(buffer, format="ascii.ecsv")
+    for name, band in bandpasses.items():
+        # with an exponent at the end: a file that is cut there is damaged, and not another number
+        rows = zip(band.frequencies_ghz, band.weights, strict=True)
+        buffer.writelines(f"{int(name)} {ghz!r} {weight:.17e}\n" for ghz, weight in rows)
     return buffer.getvalue().encode("utf-8")

@@ -61,7 +61,8 @@ def fixed_foregrounds(settings: ForegroundSettings, instrument: Instrument, maps
         If an index or a temperature is to vary that a component does not have.
     """
     components = {} if varies_in_shape(settings) else _fixed_sky(settings, instrument, maps.lmax)
-    for name in [name for name in components if not is_scaled(name, settings, instrument)]:
+    over_bands = instrument.has_bandpasses
+    for name in [name for name in components if not is_scaled(name, settings, over_bands=over_bands)]:
         check_varied(components.pop(name), **_varied(name, settings))
     names = list(components)
     responses = [
@@ -133,16 +134,25 @@ def varies_in_shape(settings: ForegroundSettings) -> bool:
     return settings.vary and settings.source == "embedded"
 
 
-def is_scaled(name: str, settings: ForegroundSettings, instrument: Instrument) -> bool:
+def is_scaled(name: str, settings: ForegroundSettings, *, over_bands: bool) -> bool:
     """Return whether simulations differ in a component by factors per channel, if at all.
 
-    Not if it draws small scales, its temperature varies, or its index varies where
-    a channel averages over a band.
+    Not if it draws small scales, its temperature varies, or its index varies and
+    channels average over bands.
+
+    Parameters
+    ----------
+    name
+        Of the component.
+    settings
+        How simulations differ.
+    over_bands
+        Whether bandpasses are tabulated.
     """
     if not settings.vary:
         return True
     varied = _varied(name, settings)
-    return not (draws(name) or varied["temperature"] or (varied["index"] and instrument.has_bandpasses))
+    return not (draws(name) or varied["temperature"] or (varied["index"] and over_bands))
 
 
 def _varied(name: str, settings: ForegroundSettings) -> dict[str, bool]:

@@ -33,6 +33,19 @@ SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 1, 1, 1, 1, 1,
 NOISE_SOURCES = 1
 
 
+def select_channels(instrument_table: Instrument, instrument: InstrumentSettings) -> Instrument:
+    """Return the channels of the settings, with their beams.
+
+    Raises
+    ------
+    ValueError
+        If a channel is not in the instrument table.
+    """
+    names = channel_names(instrument.channels, instrument_table.names)
+    chosen = instrument_table.select(names).with_stokes(instrument.stokes)
+    return chosen.with_beams(scale=instrument.beam_scale, floor_arcmin=instrument.fwhm_floor_arcmin)
+
+
 def make_instrument(
     instrument_table: Instrument, instrument: InstrumentSettings, bandpass_table: Loader
 ) -> Instrument:
@@ -40,10 +53,8 @@ def make_instrument(
 
     Parameters
     ----------
-    instrument_table
-        All channels.
-    instrument
-        The settings.
+    instrument_table, instrument
+        All channels, and the settings.
     bandpass_table
         Loader of {channel: bandpass}; loaded only where bandpasses are tabulated.
 
@@ -52,10 +63,8 @@ def make_instrument(
     ValueError
         If a channel is not in the instrument table, or not in the table of bandpasses.
     """
-    names = channel_names(instrument.channels, instrument_table.names)
     bandpasses = bandpass_table() if instrument.bandpass == "tabulated" else None
-    chosen = instrument_table.select(names).with_stokes(instrument.stokes).with_bandpasses(bandpasses)
-    return chosen.with_beams(scale=instrument.beam_scale, floor_arcmin=instrument.fwhm_floor_arcmin)
+    return select_channels(instrument_table, instrument).with_bandpasses(bandpasses)
 
 
 def make_mask(mask: MaskSettings, mask_input: Loader) -> tuple[SkyMap, dict[str, dict[str, float]]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from cmbml.partitions import Loader, Partition, lift
 from cmbml.pipelines.simulation import noise_model as models
-from cmbml.pipelines.simulation.nodes import make_instrument
+from cmbml.pipelines.simulation.nodes import select_channels
 from cmbml.pipelines.simulation.settings import InstrumentSettings, NoiseModelSettings
 from cmbml.science.instrument import Instrument
 
@@ -38,7 +38,7 @@ def average_noise(
     ValueError
         If a channel has fewer simulations than asked for, or than 2.
     """
-    channels = make_instrument(instrument_table, instrument)
+    channels = select_channels(instrument_table, instrument)
     return lift(
         models.average_map,
         version=AVERAGE,
@@ -74,7 +74,7 @@ def fit_noise_model(
     ValueError
         If a channel has fewer simulations than asked for, or than 2.
     """
-    channels, averages = make_instrument(instrument_table, instrument), noise_averages()
+    channels, averages = select_channels(instrument_table, instrument), noise_averages()
     return lift(
         models.fit_noise_model,
         version=MODEL,
