@@ -317,10 +317,11 @@ def test_maps_of_the_cmb_cannot_take_part(preset):
         pysm_components([preset], 8, seed=1)
 
 
-def test_emission_in_lines_needs_bands_that_are_tabulated():
+def test_emission_in_lines_needs_bands_that_are_tabulated(no_templates):
     with pytest.raises(
         ValueError,
         match="preset co1: it emits in lines, .*; set instrument.bandpass to tabulated; leave it out",
     ):
         check_presets(["co1"], 8, delta=True)
-    check_presets(["co1"], 8, delta=False)
+    with pytest.raises(FileNotFoundError, match=r"co1: templates not on this computer: co/HFI_CompMap_CO"):
+        check_presets(["co1"], 8, delta=False)
