@@ -167,7 +167,9 @@ def noise_catalog(parameters: dict, **stored) -> DataCatalog:
 def noise_sentences(stored: dict | None = None, stokes: str = "IQU", **changed) -> list[str]:
     parameters = {
         "noise": noise_settings(**changed),
-        "instrument": InstrumentSettings(channels="all", stokes=stokes, beam_scale=1, fwhm_floor_arcmin=0, bandpass="delta"),
+        "instrument": InstrumentSettings(
+            channels="all", stokes=stokes, beam_scale=1, fwhm_floor_arcmin=0, bandpass="delta"
+        ),
     }
     inputs = ["params:noise", "instrument_table", "planck_variances", "noise_models", "noise_averages"]
     run = Pipeline([Node(keep, inputs, "out", name="keep")])
