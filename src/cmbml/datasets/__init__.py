@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.power_spectra import PowerSpectraDataset
     from cmbml.datasets.remote_files import RemoteFilesDataset
     from cmbml.datasets.theory_spectra import TheorySpectraDataset
+    from cmbml.datasets.wmap_chains import WmapChainsDataset
 
 _MODULES = {
     "AlmDataset": "alm",
@@ -46,6 +47,7 @@ _MODULES = {
     "PowerSpectraDataset": "power_spectra",
     "RemoteFilesDataset": "remote_files",
     "TheorySpectraDataset": "theory_spectra",
+    "WmapChainsDataset": "wmap_chains",
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "PowerSpectraDataset",
     "RemoteFilesDataset",
     "TheorySpectraDataset",
+    "WmapChainsDataset",
 ]
 
 
