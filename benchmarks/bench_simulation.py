@@ -21,12 +21,11 @@ from cmbml.partitions import lift
 from cmbml.pipelines.simulation import one_sky
 from cmbml.pipelines.simulation.foregrounds import fixed_foregrounds
 from cmbml.pipelines.simulation.settings import (
-    CMBSettings,
-    CosmologySettings,
     Extragalactic,
     ForegroundSettings,
     Maps,
     NoiseSettings,
+    SplitCosmology,
     Target,
     Variation,
 )
@@ -36,8 +35,7 @@ from cmbml.science.threads import set_thread_count
 ROOT = Path(__file__).resolve().parents[1]
 NSIDE, LMAX = 128, 382
 MAPS = Maps(nside=NSIDE, lmax=LMAX)
-CMB = CMBSettings(lmax=LMAX, lens_potential_accuracy=1)
-COSMOLOGY = CosmologySettings(table="wmap9", vary=True)
+COSMOLOGY = SplitCosmology(table="wmap9", correlated=True, vary=True)
 NOISE = NoiseSettings(
     kind="sensitivity",
     scale=1.0,
@@ -79,8 +77,8 @@ def simulate(simulation: str, *, stokes: str, vary: bool, shared: dict) -> Obser
     """Make one simulation from its seed to its observations, truth included, without files."""
     channels, settings = instrument(stokes), foregrounds(vary=vary)
     seeds = one_sky.seeds(simulation, split="benchmark", seed=1)
-    theory = one_sky.theory(one_sky.cosmology(seeds, settings=COSMOLOGY), settings=CMB)
-    alm = one_sky.cmb(theory, seeds, lmax=LMAX, polarised=channels.is_polarised)
+    theory = one_sky.theory(one_sky.cosmology(seeds, choice=COSMOLOGY), lmax=LMAX, accuracy=1)
+    alm = one_sky.cmb(theory, seeds, lmax=LMAX, polarised=channels.is_polarised, kind="lensed")
     one_sky.truth(alm, target=TARGET)
     return one_sky.observations(
         alm,

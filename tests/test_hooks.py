@@ -7,6 +7,8 @@ from kedro.pipeline import Node, Pipeline
 from cmbml.hooks import (
     CheckHooks,
     ReportHooks,
+    cmb_conflicts,
+    cosmology_conflicts,
     count_conflicts,
     instrument_conflicts,
     mask_conflicts,
@@ -17,7 +19,10 @@ from cmbml.hooks import (
     unknown_keys,
     unused_groups,
 )
+from cmbml.pipelines.simulation.cosmology import TABLES, mean_cosmology
 from cmbml.pipelines.simulation.settings import (
+    CMBSettings,
+    CosmologySettings,
     ForegroundSettings,
     InstrumentSettings,
     Maps,
@@ -208,6 +213,79 @@ def test_the_references_noise_has_no_polarisation():
 )
 def test_noise_that_needs_no_input_is_not_checked(changed):
     assert noise_sentences(**changed) == []
+
+
+def cosmology(lmax: int = 32, kind: str = "lensed", **changes) -> dict:
+    settings = {"source": "table", "table": "wmap9", "correlated": True, "vary": True, "chains": "lcdm"}
+    splits = {"fixed": [], "one_per_split": [], "given_spectrum": []}
+    parameters = mean_cosmology(TABLES["planck2018"])
+    return {
+        "cosmology": CosmologySettings(**{**settings, "parameters": parameters, **splits, **changes}),
+        "cmb": CMBSettings(kind=kind, spectra="camb", lmax=lmax, lens_potential_accuracy=1),
+        "maps": Maps(nside=16, lmax=32),
+    }
+
+
+def drawing(*splits: str) -> Pipeline:
+    inputs = ["params:cosmology", "params:cmb"]
+    return Pipeline([Node(keep, inputs, f"{split}_cosmology", name=f"draw_{split}") for split in splits])
+
+
+def test_chains_and_given_spectra_that_are_not_there_are_named_before_any_work(tmp_path):
+    folder, file = tmp_path / "wmap_chains", tmp_path / "theory.txt"
+    leaves = {
+        f"wmap_chains_{name}": {
+            "type": "cmbml.datasets.WmapChainsDataset",
+            "path": f"{folder}/{name}",
+            "parameters": ["tau"],
+        }
+        for name in ("lcdm", "mnu")
+    } | {"given_theory": {"type": "cmbml.datasets.PowerSpectraDataset", "filepath": str(file)}}
+    inputs = DataCatalog.from_config(
+        {
+            name: {"type": "cmbml.datasets.DeferredDataset", "dataset": leaf, "purpose": "assets fetches it."}
+            for name, leaf in leaves.items()
+        }
+    )
+    chains, given = cosmology(source="chains", chains="mnu"), cosmology(given_spectrum="test")
+    absent = [f"cosmology.source chains: {folder}/mnu: not there. assets fetches it."]
+    unknown = [f"cosmology.given_spectrum: {file}: not there. assets fetches it."]
+    assert cosmology_conflicts(chains, drawing("train", "test"), inputs) == absent
+    assert cosmology_conflicts(given, drawing("train", "test"), inputs) == unknown
+    # only what the run makes counts
+    assert cosmology_conflicts(given, drawing("train"), inputs) == []
+    assert cosmology_conflicts(chains, reading("maps"), inputs) == []
+    assert cosmology_conflicts(cosmology(), drawing("test"), inputs) == []
+    (folder / "mnu").mkdir(parents=True)
+    file.touch()
+    assert cosmology_conflicts(chains, drawing("test"), inputs) == []
+    assert cosmology_conflicts(given, drawing("test"), inputs) == []
+
+
+def test_a_cmb_that_ends_before_the_maps_is_a_conflict():
+    assert cmb_conflicts(cosmology(lmax=32), drawing("test")) == []
+    assert cmb_conflicts(cosmology(lmax=40), drawing("test")) == []
+    assert cmb_conflicts(cosmology(lmax=31), reading("maps")) == []
+    assert cmb_conflicts(cosmology(lmax=31), drawing("test")) == [
+        "cmb.lmax 31: below maps.lmax 32, the maps would have no CMB above it; raise it"
+    ]
+
+
+def test_without_a_cmb_nothing_is_compared():
+    comparing = drawing("test") + reading("analysis")
+    (sentence,) = cmb_conflicts(cosmology(kind="empty"), comparing)
+    assert sentence.startswith("cmb.kind empty: the analysis has no CMB to compare with; run the other")
+    assert cmb_conflicts(cosmology(kind="empty"), drawing("test")) == []
+    assert cmb_conflicts(cosmology(), comparing) == []
+
+
+def test_a_split_with_given_spectra_cannot_be_unlensed():
+    (sentence,) = cmb_conflicts(cosmology(kind="unlensed", given_spectrum="test"), drawing("test", "valid"))
+    assert sentence.startswith(
+        "cmb.kind unlensed: only lensed spectra are known of test, which cosmology.given"
+    )
+    assert cmb_conflicts(cosmology(kind="unlensed", given_spectrum="test"), drawing("valid")) == []
+    assert cmb_conflicts(cosmology(kind="gaussian", given_spectrum="test"), drawing("test")) == []
 
 
 def test_validated_groups_are_checked_like_plain_ones():

@@ -159,7 +159,15 @@ def test_growing_a_split_leaves_the_others_alone(simulated, tmp_path):
         ({"stokes": "I", "pyilc.stokes": "IQU"}, "pyilc.stokes IQU: the simulations hold only I"),
         ({"lmax": 48}, "lmax 48: must lie between 2 and 3 nside - 1 = 47"),
         ({"target_fwhm_arcmin": 10}, "target beam 10 arcmin: its window at lmax 32 is"),
-        ({"cmb.lmax": 20}, "cmb.lmax 20.*: must be the same; set the number they share in globals.yml"),
+        ({"cmb.lmax": 20}, "cmb.lmax 20: below maps.lmax 32, the maps would have no CMB above it"),
+        (
+            {"cosmology.source": "chains", "cosmology.chains": "mnu", "assets_folder": "nowhere"},
+            "cosmology.source chains: .*nowhere/wmap_chains/mnu: not there. kedro run --pipeline=assets",
+        ),
+        (
+            {"cosmology.given_spectrum": "test", "cmb.kind": "unlensed", "assets_folder": "nowhere"},
+            "cosmology.given_spectrum: .*theory_R3.01.txt: not there.*cmb.kind unlensed: only lensed spectra",
+        ),
         ({"target.fwhm_arcmin": 400}, "target.fwhm_arcmin 400.*: must be the same"),
         ({"foregrounds.source": "pysm", "foregrounds.presets": "[s7]"}, "templates not on this computer"),
     ],

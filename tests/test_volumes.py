@@ -21,6 +21,7 @@ from tests.pipelines.simulation.noise_inputs import noise_settings
 POLARISED = Dimensions(
     nside=16,
     lmax=32,
+    cmb_lmax=32,
     theory_lmax=100,
     channels=(3, 3, 1),
     container="fits",
@@ -115,3 +116,8 @@ def test_what_simulations_share_of_noise_is_as_large_as_its_files(tmp_path, chan
     given = replace(POLARISED, noise=noise_settings(**changed))
     found = PRODUCTS["noise_sources"](given, "noise_sources")
     assert 3 * found.size == pytest.approx(on_disk(tmp_path).size, rel=0.05)
+
+
+def test_coefficients_of_the_cmb_have_a_band_limit_of_their_own():
+    found = PRODUCTS["{split}_cmb_alm"](replace(POLARISED, cmb_lmax=40), "test_cmb_alm")
+    assert found == fits_alm(40, 3) != fits_alm(32, 3)

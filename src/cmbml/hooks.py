@@ -84,6 +84,8 @@ class CheckHooks:
             *preset_conflicts(parameters, pipeline),
             *mask_conflicts(parameters, pipeline, catalog),
             *noise_conflicts(parameters, pipeline, catalog),
+            *cosmology_conflicts(parameters, pipeline, catalog),
+            *cmb_conflicts(parameters, pipeline),
         ]
 
 
@@ -112,7 +114,7 @@ def unused_groups(given: set[str], pipeline: Pipeline) -> list[str]:
 
 AGREEING = (
     ("nside", ("maps", "target", "mask", "pyilc", "analysis")),
-    ("lmax", ("maps", "target", "cmb", "pyilc", "analysis")),
+    ("lmax", ("maps", "target", "pyilc", "analysis")),
     ("apodisation_deg", ("mask", "analysis")),
     ("taper", ("mask", "analysis")),
 )
@@ -200,6 +202,55 @@ def mask_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: Data
     if not _is_used("mask", pipeline) or all(cut.source != "planck" for cut in cuts):
         return []
     return [f"mask.source planck: {sentence}" for sentence in missing_input("mask_input", catalog)]
+
+
+def cosmology_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return a sentence for each file that cosmologies or spectra of this run need and that is not there."""
+    choices = _cosmologies(parameters, pipeline).values()
+    chains = sorted({choice.chain for choice in choices if choice.chain})
+    sentences = [
+        f"cosmology.source chains: {sentence}"
+        for chain in chains
+        for sentence in missing_input(f"wmap_chains_{chain}", catalog)
+    ]
+    if any(not choice.has_parameters for choice in choices):
+        missing = missing_input("given_theory", catalog)
+        sentences += [f"cosmology.given_spectrum: {sentence}" for sentence in missing]
+    return sentences
+
+
+def cmb_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str]:
+    """Return a sentence if the CMB ends before the maps, cannot be unlensed, or leaves nothing to compare."""
+    cmb: Any = parameters.get("cmb")
+    if not _is_used("cmb", pipeline):
+        return []
+    lmax, sentences = getattr(parameters.get("maps"), "lmax", 0), []
+    if cmb.lmax < lmax:
+        sentences.append(
+            f"cmb.lmax {cmb.lmax}: below maps.lmax {lmax}, the maps would have no CMB above it; raise it"
+        )
+    if cmb.kind == "empty" and _is_used("analysis", pipeline):
+        sentences.append(
+            "cmb.kind empty: the analysis has no CMB to compare with; run the other pipelines alone: "
+            "kedro run --pipelines=simulation"
+        )
+    choices = _cosmologies(parameters, pipeline)
+    given = [split for split, choice in choices.items() if not choice.has_parameters]
+    if given and cmb.kind == "unlensed":
+        sentences.append(
+            f"cmb.kind unlensed: only lensed spectra are known of {', '.join(given)}, which "
+            "cosmology.given_spectrum names; set cmb.kind to gaussian or lensed"
+        )
+    return sentences
+
+
+def _cosmologies(parameters: dict[str, Any], pipeline: Pipeline) -> dict[str, Any]:
+    """Return, by split that the run makes, what its cosmologies come from."""
+    cosmology: Any = parameters.get("cosmology")
+    if not _is_used("cosmology", pipeline):
+        return {}
+    made = (name.removesuffix("_cosmology") for name in pipeline.all_outputs() if name.endswith("_cosmology"))
+    return {split: cosmology.of_split(split) for split in sorted(made)}
 
 
 def missing_input(name: str, catalog: DataCatalog) -> list[str]:

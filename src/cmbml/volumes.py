@@ -66,8 +66,8 @@ class Dimensions:
     ----------
     nside, lmax
         Resolution and band limit of the maps.
-    theory_lmax
-        Highest multipole of the spectra of a cosmology.
+    cmb_lmax, theory_lmax
+        Band limit of the CMB's coefficients, and of the spectra of a cosmology.
     channels
         Number of Stokes fields of each channel.
     container
@@ -88,6 +88,7 @@ class Dimensions:
 
     nside: int
     lmax: int
+    cmb_lmax: int
     theory_lmax: int
     channels: tuple[int, ...]
     container: str
@@ -173,7 +174,7 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume]] = {
     "{split}_cosmology": lambda given, _: Volume(1, 225),
     "{split}_foregrounds": lambda given, _: Volume(1, 567),
     "{split}_theory": lambda given, _: _theory(given),
-    "{split}_cmb_alm": lambda given, _: fits_alm(given.lmax, given.fields),
+    "{split}_cmb_alm": lambda given, _: fits_alm(given.cmb_lmax, given.fields),
     "{split}_cmb": lambda given, _: fits_map(given.nside, given.fields),
     "{split}_observations": lambda given, _: _observations(given),
     "{method}_cleaned_{split}": lambda given, name: fits_map(
@@ -211,6 +212,7 @@ def dimensions_of(
     return Dimensions(
         nside=maps.nside,
         lmax=maps.lmax,
+        cmb_lmax=parameters["cmb"].lmax,
         theory_lmax=unlensed_lmax(parameters["cmb"].lmax),
         channels=tuple(len(channel.stokes) for channel in select_channels(instrument, settings)),
         container=container,

@@ -256,7 +256,7 @@ def test_a_path_may_be_an_os_path(case, tmp_path):
 
 @every_dataset
 def test_a_missing_file_is_named(case, tmp_path):
-    with pytest.raises(DatasetError, match=rf"{case.name}(/cmb_ps_unlensed.txt)?: no (such file|map there)"):
+    with pytest.raises(DatasetError, match=rf"{case.name}(/cmb_ps_fid.txt)?: no (such file|map there)"):
         case.at(tmp_path).load()
 
 

@@ -97,6 +97,15 @@ def test_a_theory_holds_its_spectra_before_and_after_lensing():
     assert theory.unlensed.require_unlensed().lmax == LMAX
 
 
+def test_a_theory_may_hold_lensed_spectra_alone():
+    theory = TheorySpectra(unlensed=None, lensed=spectra(lensed=True))
+    assert theory.lensed.lmax == LMAX
+    with pytest.raises(ValueError, match="only lensed spectra are known, from which no unlensed sky"):
+        theory.require_unlensed()
+    with pytest.raises(ValueError, match="one set must be unlensed and the other lensed"):
+        TheorySpectra(unlensed=None, lensed=spectra())
+
+
 @pytest.mark.parametrize(("unlensed", "lensed"), [(False, False), (True, True), (True, False)])
 def test_a_theory_with_its_spectra_swapped_is_refused(unlensed, lensed):
     with pytest.raises(ValueError, match=r"theory spectra: one set must be unlensed and the other lensed"):

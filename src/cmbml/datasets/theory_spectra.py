@@ -22,6 +22,8 @@ LENSED = "cmb_ps_fid.txt"
 class TheorySpectraDataset(AbstractDataset[TheorySpectra, TheorySpectra]):
     """Unlensed and lensed spectra of one simulation, as text in CAMB's form, in a folder.
 
+    Where only lensed spectra are known, there is no file of unlensed ones.
+
     Parameters
     ----------
     filepath
@@ -48,17 +50,19 @@ class TheorySpectraDataset(AbstractDataset[TheorySpectra, TheorySpectra]):
         self.metadata = metadata
 
     def load(self) -> TheorySpectra:
-        """Return both sets of spectra.
+        """Return both sets of spectra, None for an unlensed one that was not saved.
 
         Raises
         ------
         DatasetError
             If a file is missing or damaged, or one is not what its name says.
         """
-        return TheorySpectra(self._one(UNLENSED, lensed=False), self._one(LENSED, lensed=True))
+        lensed = self._one(LENSED, lensed=True)
+        has_unlensed = self._fs.isfile(self._file(UNLENSED))
+        return TheorySpectra(self._one(UNLENSED, lensed=False) if has_unlensed else None, lensed)
 
     def save(self, data: TheorySpectra) -> None:
-        """Write both sets of spectra.
+        """Write the sets of spectra that there are.
 
         Raises
         ------
@@ -69,7 +73,11 @@ class TheorySpectraDataset(AbstractDataset[TheorySpectra, TheorySpectra]):
         if not isinstance(data, TheorySpectra):
             raise DatasetError(f"{self._folder}: a {type(data).__name__} cannot be saved; give TheorySpectra")
         layout = SpectraLayout(None, None, None, None)
-        sets = {UNLENSED: data.unlensed, LENSED: data.lensed}
+        sets = {LENSED: data.lensed}
+        if data.unlensed is not None:
+            sets = {UNLENSED: data.unlensed, **sets}  # the lensed ones last: with them it is complete
+        elif self._fs.isfile(self._file(UNLENSED)):
+            self._fs.rm_file(self._file(UNLENSED))
         write_files(
             self._fs,
             [(self._file(name), partial(encode_text, spectra, layout)) for name, spectra in sets.items()],
@@ -92,7 +100,7 @@ class TheorySpectraDataset(AbstractDataset[TheorySpectra, TheorySpectra]):
         return get_filepath_str(self._folder / name, self._protocol)
 
     def _exists(self) -> bool:
-        return all(self._fs.isfile(self._file(name)) for name in (UNLENSED, LENSED))
+        return bool(self._fs.isfile(self._file(LENSED)))
 
     def _release(self) -> None:
         self._fs.invalidate_cache(get_filepath_str(self._folder, self._protocol))

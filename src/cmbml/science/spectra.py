@@ -132,7 +132,8 @@ class TheorySpectra:
     Parameters
     ----------
     unlensed
-        TT, EE, TE without lensing, and the lensing potential: PP, PT, PE.
+        TT, EE, TE without lensing, and the lensing potential: PP, PT, PE. None
+        where only lensed spectra are known, such as those of a published best fit.
     lensed
         TT, EE, BB, TE with lensing, as a sky shows them.
 
@@ -142,9 +143,24 @@ class TheorySpectra:
         If the two are not what their names say.
     """
 
-    unlensed: PowerSpectra
+    unlensed: PowerSpectra | None
     lensed: PowerSpectra
 
     def __post_init__(self) -> None:
-        if self.unlensed.lensed or not self.lensed.lensed:
+        if (self.unlensed is not None and self.unlensed.lensed) or not self.lensed.lensed:
             raise ValueError("theory spectra: one set must be unlensed and the other lensed, in this order")
+
+    def require_unlensed(self) -> PowerSpectra:
+        """Return the unlensed spectra.
+
+        Raises
+        ------
+        ValueError
+            If only lensed ones are known.
+        """
+        if self.unlensed is None:
+            raise ValueError(
+                "theory spectra: only lensed spectra are known, from which no unlensed sky can be drawn; "
+                "draw a Gaussian field of the lensed ones"
+            )
+        return self.unlensed.require_unlensed()

@@ -47,7 +47,7 @@ def test_correlations_and_errors_follow_from_the_published_covariance(name: str)
 def test_draws_have_the_mean_and_covariance_of_the_table(table: ParameterTable) -> None:
     n = 5000
     rng = np.random.default_rng(0)
-    drawn = [draw_cosmology(table, rng) for _ in range(n)]
+    drawn = [draw_cosmology(table, rng, correlated=True) for _ in range(n)]
     draws = np.array([[cosmology[name] for name in table.names] for cosmology in drawn])
     scaled = (draws - table.mean) / table.sigma
     # four standard errors: of the mean 1 / sqrt(n), of a covariance at most sqrt(2 / n)
@@ -59,7 +59,7 @@ def test_draws_have_the_mean_and_covariance_of_the_table(table: ParameterTable) 
 
 def test_a_draw_belongs_to_its_key() -> None:
     first, again, other = (
-        draw_cosmology(WMAP, generator_of(1, "test", simulation))
+        draw_cosmology(WMAP, generator_of(1, "test", simulation), correlated=True)
         for simulation in ("sim0000", "sim0000", "sim0001")
     )
     assert first == again
@@ -77,7 +77,7 @@ def test_unphysical_draws_are_drawn_again() -> None:
     tau = WMAP.names.index("tau")
     low = replace(WMAP, mean=(*WMAP.mean[:tau], 0.02, *WMAP.mean[tau + 1 :]))
     rng = np.random.default_rng(0)
-    drawn = np.array([draw_cosmology(low, rng)["tau"] for _ in range(300)])
+    drawn = np.array([draw_cosmology(low, rng, correlated=True)["tau"] for _ in range(300)])
     assert drawn.min() >= 0.01
     # a normal with mean 0.02 and sigma 0.014, cut at 0.01, has mean 0.0263; four standard errors
     assert abs(drawn.mean() - 0.0263) < 4 * 0.0105 / 300**0.5
@@ -86,7 +86,7 @@ def test_unphysical_draws_are_drawn_again() -> None:
 def test_a_table_that_is_unphysical_is_given_up() -> None:
     hopeless = replace(WMAP, mean=(*WMAP.mean[:4], 2.41, WMAP.mean[5]))
     with pytest.raises(ValueError, match="none of 1000 draws was physical"):
-        draw_cosmology(hopeless, np.random.default_rng(0))
+        draw_cosmology(hopeless, np.random.default_rng(0), correlated=True)
 
 
 def test_tables_are_checked() -> None:

@@ -4,17 +4,17 @@ import pytest
 from cmbml.pipelines.simulation import one_sky
 from cmbml.pipelines.simulation.nodes import assign_seeds, make_instrument
 from cmbml.pipelines.simulation.settings import (
-    CosmologySettings,
     Extragalactic,
     ForegroundSettings,
     InstrumentSettings,
     Maps,
     Simulations,
+    SplitCosmology,
     Target,
     Variation,
 )
 from cmbml.science.bandpasses import Bandpass
-from cmbml.science.harmonics import alm_size, alm_to_cl, map_to_alm
+from cmbml.science.harmonics import alm_size, alm_to_cl, change_lmax, map_to_alm
 from cmbml.science.instrument import Channel, Instrument
 from tests.pipelines.simulation.noise_inputs import noise_settings
 
@@ -48,9 +48,9 @@ def cmb_alm(n_fields: int = 3) -> np.ndarray:
     return alm
 
 
-def observed(seeds: dict, instrument: Instrument = TABLE, scale: float = 1.0):
+def observed(seeds: dict, instrument: Instrument = TABLE, scale: float = 1.0, alm: np.ndarray | None = None):
     return one_sky.observations(
-        cmb_alm(3 if instrument.is_polarised else 1),
+        cmb_alm(3 if instrument.is_polarised else 1) if alm is None else alm,
         one_sky.foregrounds(seeds, variation=VARIATION),
         seeds,
         shared={},
@@ -70,6 +70,9 @@ def test_every_split_simulation_and_component_has_its_own_seed():
     drawn = [seeds(s, p, n) for s in ("sim0000", "sim0001") for p in ("train", "test") for n in (1, 2)]
     numbers = [record[component] for record in drawn for component in one_sky.COMPONENTS]
     assert len(set(numbers)) == len(numbers)
+    shared = [record["split_cosmology"] for record in drawn]
+    assert len(set(shared)) == len(drawn) / 2  # of the simulations, two share one
+    assert not set(shared) & set(numbers)
 
 
 def test_growing_a_split_changes_no_seed():
@@ -78,11 +81,11 @@ def test_growing_a_split_changes_no_seed():
 
 
 def test_cosmologies_differ_only_where_they_vary():
-    vary = CosmologySettings(table="wmap9", vary=True)
-    fixed = CosmologySettings(table="wmap9", vary=False)
-    assert one_sky.cosmology(seeds(), settings=vary) == one_sky.cosmology(seeds(), settings=vary)
-    assert one_sky.cosmology(seeds(), settings=vary) != one_sky.cosmology(seeds("sim0001"), settings=vary)
-    assert one_sky.cosmology(seeds(), settings=fixed) == one_sky.cosmology(seeds("sim0001"), settings=fixed)
+    vary = SplitCosmology(table="wmap9", correlated=True, vary=True)
+    fixed = SplitCosmology(table="wmap9", correlated=True, vary=False)
+    assert one_sky.cosmology(seeds(), choice=vary) == one_sky.cosmology(seeds(), choice=vary)
+    assert one_sky.cosmology(seeds(), choice=vary) != one_sky.cosmology(seeds("sim0001"), choice=vary)
+    assert one_sky.cosmology(seeds(), choice=fixed) == one_sky.cosmology(seeds("sim0001"), choice=fixed)
 
 
 def test_one_sky_can_be_remade_alone_bit_for_bit():
@@ -128,6 +131,16 @@ def test_the_truth_is_at_the_target_beam():
     ell = np.arange(2, 25)
     sigma = np.radians(400 / 60) / np.sqrt(8 * np.log(2))
     np.testing.assert_allclose(ratio, np.exp(-ell * (ell + 1) * sigma**2), rtol=1e-3)
+
+
+def test_maps_are_cut_at_their_own_band_limit():
+    target = Target(nside=16, lmax=24, fwhm_arcmin=400.0)
+    further = change_lmax(cmb_alm(), 40)
+    further[:, -5:] = 1
+    np.testing.assert_array_equal(
+        one_sky.truth(further, target=target).values, one_sky.truth(cmb_alm(), target=target).values
+    )
+    np.testing.assert_array_equal(observed(seeds(), alm=further).maps["143"], observed(seeds()).maps["143"])
 
 
 def instrument_settings(**changes) -> InstrumentSettings:

@@ -1,8 +1,10 @@
 import pytest
 from pydantic import ValidationError
 
+from cmbml.pipelines.simulation.cosmology import TABLES, mean_cosmology
 from cmbml.pipelines.simulation.settings import (
     CMBSettings,
+    CosmologySettings,
     Extragalactic,
     ForegroundSettings,
     InstrumentSettings,
@@ -24,6 +26,19 @@ VARIATION = {
     "synchrotron_index": 0.06,
     "free_free_index": 0.0,
 }
+PLANCK = mean_cosmology(TABLES["planck2018"])
+COSMOLOGY = {
+    "source": "table",
+    "table": "wmap9",
+    "correlated": True,
+    "vary": True,
+    "chains": "lcdm",
+    "parameters": PLANCK,
+    "fixed": [],
+    "one_per_split": [],
+    "given_spectrum": [],
+}
+CMB = {"kind": "lensed", "spectra": "camb", "lmax": 100, "lens_potential_accuracy": 1}
 CUT = {"source": "galactic", "latitude_deg": 20, "threshold": 0.9}
 MASK = {**CUT, "nside": 64, "apodisation_deg": 5, "taper": "C1", "polarisation": None}
 EXTRAGALACTIC = {"cib": True, "radio": True, "radio_flux_cut_jy": 0.35}
@@ -60,7 +75,26 @@ FOREGROUNDS = {
             r"polarisation.source\n  Field required",
         ),
         (MaskSettings, {**MASK, "polarisation": {**CUT, "taper": "C1"}}, "Extra inputs are not permitted"),
-        (CMBSettings, {"lmax": 100, "lens_potential_accuracy": 0}, "greater than or equal to 1"),
+        (CMBSettings, {**CMB, "lens_potential_accuracy": 0}, "greater than or equal to 1"),
+        (CMBSettings, {**CMB, "kind": "delensed"}, "'lensed', 'unlensed', 'gaussian' or 'empty'"),
+        (CMBSettings, {**CMB, "spectra": "class"}, "'camb' or 'analytic'"),
+        (CosmologySettings, {**COSMOLOGY, "chains": "wcdm"}, "'lcdm' or 'mnu'"),
+        (CosmologySettings, {**COSMOLOGY, "fixed": "dev"}, "'train', 'valid' or 'test'"),
+        (
+            CosmologySettings,
+            {**COSMOLOGY, "fixed": "all", "given_spectrum": ["test"]},
+            "split test is in both fixed and given_spectrum: name it in one of them",
+        ),
+        (
+            CosmologySettings,
+            {**COSMOLOGY, "source": "chains", "vary": False},
+            "vary: false takes the means of a table, and a chain has none; for one cosmology, use one_per_split",
+        ),
+        (
+            CosmologySettings,
+            {**COSMOLOGY, "parameters": {**PLANCK, "As": 2.1}},
+            r"cosmology: unphysical As 2.1 \(must lie between",
+        ),
         (
             InstrumentSettings,
             {"channels": "all", "stokes": "QU", "beam_scale": 1, "fwhm_floor_arcmin": 0},
@@ -128,3 +162,17 @@ def test_the_ranges_of_the_development_branch_have_a_name():
     assert (variation.synchrotron_index.mean, variation.synchrotron_index.sd) == (-3.1, 0.31)
     assert (variation.free_free_index.mean, variation.free_free_index.sd) == (-2.14, 0.21)
     assert variation.brightness == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "splits"),
+    [
+        ("all", ("train", "valid", "test")),
+        ("valid+test", ("valid", "test")),
+        (["test"], ("test",)),
+        ([], ()),
+        ("", ()),
+    ],
+)
+def test_splits_may_be_given_as_text(given, splits):
+    assert CosmologySettings(**{**COSMOLOGY, "one_per_split": given}).one_per_split == splits

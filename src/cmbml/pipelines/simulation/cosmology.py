@@ -28,8 +28,8 @@ Densities, H0, tau and the neutrino mass: the prior ranges of Planck 2013 result
 the pivot: wide enough for every published fit, narrow enough to catch an amplitude given as 10^9 A_s.
 """
 
-_DRAWS = 1000
-"""Draws before a table is given up; of the tables here not one draw in a million is unphysical."""
+DRAWS = 1000
+"""Draws before a table or chain is given up; of the tables here not one draw in a million is unphysical."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def mean_cosmology(table: ParameterTable) -> dict[str, float]:
     return _cosmology(table, table.mean)
 
 
-def draw_cosmology(table: ParameterTable, rng: np.random.Generator) -> dict[str, float]:
+def draw_cosmology(table: ParameterTable, rng: np.random.Generator, *, correlated: bool) -> dict[str, float]:
     """Draw one cosmology, Gaussian with the errors and correlations of a table.
 
     A draw outside `PHYSICAL_RANGES` is drawn again.
@@ -183,6 +183,8 @@ def draw_cosmology(table: ParameterTable, rng: np.random.Generator) -> dict[str,
         Mean, errors and correlations.
     rng
         Generator that belongs to this simulation's cosmology.
+    correlated
+        Whether to keep the correlations; otherwise every parameter is an independent normal.
 
     Returns
     -------
@@ -194,14 +196,15 @@ def draw_cosmology(table: ParameterTable, rng: np.random.Generator) -> dict[str,
     ValueError
         If 1000 draws are unphysical.
     """
-    root = np.linalg.cholesky(np.array(table.correlation)) * np.array(table.sigma)[:, None]  # (n, n)
-    for _ in range(_DRAWS):
+    sigma = np.array(table.sigma)
+    root = np.linalg.cholesky(table.correlation) * sigma[:, None] if correlated else np.diag(sigma)  # (n, n)
+    for _ in range(DRAWS):
         drawn = np.array(table.mean) + root @ rng.standard_normal(len(table.names))
         parameters = _cosmology(table, tuple(drawn.tolist()))
-        if not _unphysical(parameters):
+        if not unphysical(parameters):
             return parameters
     raise ValueError(
-        f"parameter table ({table.source}): none of {_DRAWS} draws was physical; "
+        f"parameter table ({table.source}): none of {DRAWS} draws was physical; "
         f"its means and errors must lie well inside {dict(PHYSICAL_RANGES)}"
     )
 
@@ -210,7 +213,7 @@ def _cosmology(table: ParameterTable, values: tuple[float, ...]) -> dict[str, fl
     return dict(zip(table.names, values, strict=True)) | {"pivot_scalar": table.pivot, "mnu": table.mnu}
 
 
-def _unphysical(parameters: Mapping[str, float]) -> list[str]:
+def unphysical(parameters: Mapping[str, float]) -> list[str]:
     """Say which parameters are outside their range."""
     return [
         f"{name} {parameters[name]:g} (must lie between {low:g} and {high:g})"
@@ -234,7 +237,7 @@ def check_cosmology(parameters: Mapping[str, float]) -> Mapping[str, float]:
             f"cosmology: missing {', '.join(missing) or 'nothing'}, unknown "
             f"{', '.join(unknown) or 'nothing'}; a cosmology has exactly {', '.join(PHYSICAL_RANGES)}"
         )
-    outside = _unphysical(parameters)
+    outside = unphysical(parameters)
     if outside:
         raise ValueError(f"cosmology: unphysical {', '.join(outside)}")
     return parameters

@@ -29,7 +29,7 @@ Lazy = dict[str, Partition]
 Loaders = Mapping[str, Loader]
 
 # Raised when the results of a function change for equal settings, one for each function of `one_sky`.
-SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 1, 1, 1, 1, 1, 1, 2
+SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 2, 2, 1, 2, 2, 1, 2
 NOISE_SOURCES = 1
 
 
@@ -98,10 +98,18 @@ def _seeds(split: str, n: int, seed: int) -> Lazy:
     )
 
 
-def draw_cosmology(seeds: Loaders, cosmology: CosmologySettings) -> Lazy:
-    """Return {simulation: lazy cosmological parameters}."""
+def draw_cosmology(
+    seeds: Loaders, cosmology: CosmologySettings, wmap_chains_lcdm: Loader, wmap_chains_mnu: Loader
+) -> Lazy:
+    """Return {simulation: lazy cosmological parameters}; a chain is read only where it is drawn from."""
+    choice = cosmology.of_split(_first(seeds)["split"])
+    chains = {"lcdm": wmap_chains_lcdm, "mnu": wmap_chains_mnu}
     return lift(
-        one_sky.cosmology, version=COSMOLOGY, partitioned={"seeds": seeds}, parameters={"settings": cosmology}
+        one_sky.cosmology,
+        version=COSMOLOGY,
+        partitioned={"seeds": seeds},
+        shared={"chain": chains[choice.chain]} if choice.chain else {},
+        parameters={"choice": choice},
     )
 
 
@@ -116,21 +124,40 @@ def draw_foregrounds(seeds: Loaders, foregrounds: ForegroundSettings) -> Lazy:
     )
 
 
-def compute_theory(cosmology: Loaders, cmb: CMBSettings) -> Lazy:
-    """Return {simulation: lazy `TheorySpectra`}."""
+def compute_theory(
+    cosmology: Loaders, cmb: CMBSettings, instrument: Instrument, given_theory: Loader
+) -> Lazy:
+    """Return {simulation: lazy `TheorySpectra`}: computed, or given where there is no cosmology."""
+    if _first(cosmology)["source"] == "given":
+        return lift(
+            one_sky.theory_as_given,
+            version=THEORY,
+            partitioned={"cosmology": cosmology},
+            shared={"spectra": given_theory},
+            parameters={"lmax": cmb.lmax, "polarised": instrument.is_polarised},
+        )
+    accuracy = cmb.lens_potential_accuracy if cmb.spectra == "camb" else None
     return lift(
-        one_sky.theory, version=THEORY, partitioned={"cosmology": cosmology}, parameters={"settings": cmb}
+        one_sky.theory,
+        version=THEORY,
+        partitioned={"cosmology": cosmology},
+        parameters={"lmax": cmb.lmax, "accuracy": accuracy},
     )
 
 
 def make_cmb(theory: Loaders, seeds: Loaders, instrument: Instrument, cmb: CMBSettings) -> Lazy:
-    """Return {simulation: lazy coefficients of the lensed CMB}, without beam."""
+    """Return {simulation: lazy coefficients of the CMB}, without beam."""
     return lift(
         one_sky.cmb,
         version=CMB,
         partitioned={"theory": theory, "seeds": seeds},
-        parameters={"lmax": cmb.lmax, "polarised": instrument.is_polarised},
+        parameters={"lmax": cmb.lmax, "polarised": instrument.is_polarised, "kind": cmb.kind},
     )
+
+
+def _first(loaders: Loaders) -> Any:
+    """Return the record of the first simulation, for what all of a split have in common."""
+    return load(next(iter(loaders.values())))
 
 
 def make_truth(cmb_alm: Loaders, target: Target) -> Lazy:

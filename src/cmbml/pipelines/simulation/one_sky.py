@@ -7,30 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbml.partitions import load
-from cmbml.pipelines.simulation.cmb import lensed_alm
-from cmbml.pipelines.simulation.cosmology import (
-    cosmology_spectra,
-    draw_cosmology,
-    mean_cosmology,
-    parameter_table,
-)
+from cmbml.pipelines.simulation.cmb import gaussian_alm, lensed_alm
+from cmbml.pipelines.simulation.cosmology_draws import cosmology_record
 from cmbml.pipelines.simulation.foreground_parameters import draw_parameters
 from cmbml.pipelines.simulation.foregrounds import foreground_alm
 from cmbml.pipelines.simulation.noise import draw_noise, noise_seed
 from cmbml.pipelines.simulation.observe import observe, target_map
 from cmbml.pipelines.simulation.settings import (
-    CMBSettings,
-    CosmologySettings,
     ForegroundSettings,
     Maps,
     NoiseSettings,
+    SplitCosmology,
     Target,
     Variation,
 )
+from cmbml.pipelines.simulation.theory import given_theory, theory_of
+from cmbml.science.chains import Chain
+from cmbml.science.harmonics import alm_size, change_lmax
 from cmbml.science.instrument import Channel, Instrument, Observations
 from cmbml.science.seeds import generator_of, seed_of
 from cmbml.science.skymap import SkyMap
-from cmbml.science.spectra import TheorySpectra
+from cmbml.science.spectra import PowerSpectra, TheorySpectra
 from cmbml.science.units import MAP_UNIT
 
 Array = NDArray[Any]
@@ -47,20 +44,17 @@ def seeds(simulation: str, *, split: str, seed: int) -> dict[str, Any]:
     -------
     dict
         "split", "simulation", and by component a 128-bit seed as a decimal text,
-        because many readers of JSON would round the number.
+        because many readers of JSON would round the number; "split_cosmology" is
+        that of a cosmology which all simulations of the split share.
     """
     own = {component: str(seed_of(seed, split, simulation, component)) for component in COMPONENTS}
-    return {"split": split, "simulation": simulation, **own}
+    shared = {"split_cosmology": str(seed_of(seed, split, "cosmology"))}
+    return {"split": split, "simulation": simulation, **own, **shared}
 
 
-def cosmology(seeds: Record, *, settings: CosmologySettings) -> dict[str, float]:
-    """Return the cosmological parameters of one simulation, by CAMB's names."""
-    table = parameter_table(settings.table)
-    return (
-        draw_cosmology(table, generator_of(int(seeds["cosmology"])))
-        if settings.vary
-        else mean_cosmology(table)
-    )
+def cosmology(seeds: Record, *, choice: SplitCosmology, chain: Chain | None = None) -> dict[str, Any]:
+    """Return the cosmological parameters of one simulation, and where they come from."""
+    return cosmology_record(seeds, choice, chain)
 
 
 def foregrounds(seeds: Record, *, variation: Variation | None) -> dict[str, Any]:
@@ -68,23 +62,37 @@ def foregrounds(seeds: Record, *, variation: Variation | None) -> dict[str, Any]
     return draw_parameters(int(seeds["foregrounds"]), variation)
 
 
-def theory(cosmology: Mapping[str, float], *, settings: CMBSettings) -> TheorySpectra:
+def theory(cosmology: Record, *, lmax: int, accuracy: float | None) -> TheorySpectra:
     """Return unlensed and lensed spectra of one cosmology."""
-    return cosmology_spectra(cosmology, lmax=settings.lmax, accuracy=settings.lens_potential_accuracy)
+    return theory_of(cosmology["parameters"], lmax=lmax, accuracy=accuracy)
 
 
-def cmb(theory: TheorySpectra, seeds: Record, *, lmax: int, polarised: bool) -> Array:
-    """Return the coefficients of one lensed CMB, (1 | 3, nalm), uK_CMB, without beam."""
+def theory_as_given(cosmology: Record, *, spectra: PowerSpectra, lmax: int, polarised: bool) -> TheorySpectra:
+    """Return spectra that are given, for a simulation without a cosmology."""
+    return given_theory(spectra, lmax=lmax, polarised=polarised)
+
+
+def cmb(theory: TheorySpectra, seeds: Record, *, lmax: int, polarised: bool, kind: str) -> Array:
+    """Return the coefficients of one CMB, (1 | 3, nalm), uK_CMB, without beam.
+
+    Where only lensed spectra are known, a "lensed" sky is a Gaussian field of them.
+    """
 
     def generators(field: str) -> np.random.Generator:
         return generator_of(int(seeds["cmb"]), field)
 
-    return lensed_alm(theory.unlensed, generators, lmax=lmax, polarised=polarised)
+    if kind == "empty":
+        return np.zeros((3 if polarised else 1, alm_size(lmax)), np.complex64)
+    if kind == "lensed" and theory.unlensed is not None:
+        return lensed_alm(theory.unlensed, generators, lmax=lmax, polarised=polarised)
+    spectra = theory.require_unlensed() if kind == "unlensed" else theory.lensed
+    return gaussian_alm(spectra, generators, lmax=lmax, polarised=polarised)
 
 
 def truth(cmb_alm: Array, *, target: Target) -> SkyMap:
     """Return the CMB at the common target beam."""
-    return SkyMap(target_map(cmb_alm, target.fwhm_arcmin, target.nside), MAP_UNIT)
+    alm = change_lmax(cmb_alm, target.lmax)
+    return SkyMap(target_map(alm, target.fwhm_arcmin, target.nside), MAP_UNIT)
 
 
 def observations(
@@ -101,7 +109,7 @@ def observations(
 ) -> Observations:
     """Return what the instrument observes of one sky, uK_CMB."""
     sky = foreground_alm(parameters, shared, instrument=instrument, settings=settings, lmax=maps.lmax)
-    sky += cmb_alm
+    sky += change_lmax(cmb_alm, maps.lmax)
     observed = {}
     for channel, alm in zip(instrument, sky, strict=True):
         own_noise = channel_noise(seeds, channel, maps.nside, settings=noise, sources=noise_sources)

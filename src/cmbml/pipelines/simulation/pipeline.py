@@ -71,10 +71,16 @@ def _split_nodes(split: str) -> list[Node]:
         "maps": "params:maps",
         "noise": "params:noise",
     }
+    chains = ["wmap_chains_lcdm", "wmap_chains_mnu"]
     return [
-        Node(draw_cosmology, [seeds, "params:cosmology"], cosmology, name=f"draw_cosmology_{split}"),
+        Node(draw_cosmology, [seeds, "params:cosmology", *chains], cosmology, name=f"draw_cosmology_{split}"),
         Node(draw_foregrounds, [seeds, "params:foregrounds"], foregrounds, name=f"draw_foregrounds_{split}"),
-        Node(compute_theory, [cosmology, "params:cmb"], theory, name=f"compute_theory_{split}"),
+        Node(
+            compute_theory,
+            [cosmology, "params:cmb", "instrument", "given_theory"],
+            theory,
+            name=f"compute_theory_{split}",
+        ),
         Node(make_cmb, [theory, seeds, "instrument", "params:cmb"], cmb_alm, name=f"make_cmb_{split}"),
         Node(make_truth, [cmb_alm, "params:target"], f"{split}_cmb", name=f"make_truth_{split}"),
         Node(observe, observed, f"{split}_observations", name=f"observe_{split}"),

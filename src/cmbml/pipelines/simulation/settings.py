@@ -1,6 +1,6 @@
 """What can be set in the simulation, by subject; every field's value is in `conf/`."""
 
-from cmbml.pipelines.simulation.cosmology_settings import CMBSettings, CosmologySettings
+from cmbml.pipelines.simulation.cosmology_settings import CMBSettings, CosmologySettings, SplitCosmology
 from cmbml.pipelines.simulation.foreground_settings import (
     Extragalactic,
     ForegroundSettings,
@@ -26,6 +26,7 @@ __all__ = [
     "Normal",
     "ReleasedTruth",
     "Simulations",
+    "SplitCosmology",
     "Target",
     "Uniform",
     "Variation",
