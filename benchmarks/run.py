@@ -1,7 +1,8 @@
 """Run every benchmark and print each figure with its yardstick and their ratio.
 
 Started by `make bench`. With --record the ratios are also written to
-benchmarks/results.json.
+benchmarks/results.json. With --large those that need minutes and much memory
+run too.
 """
 
 import json
@@ -19,6 +20,9 @@ RUNS = (
     ("bench_containers", 1),
 )
 """Module, and threads: OpenMP takes their number when it is loaded, so that each run is a process."""
+
+LARGE = (("bench_foregrounds", 2),)
+"""What runs only with --large, too."""
 
 PROGRAM = (
     "import json, sys; sys.path.insert(0, sys.argv[1]); import {module}; print(json.dumps({module}.run()))"
@@ -53,7 +57,7 @@ def describe(row: dict) -> str:
 def main() -> int:
     """Return how many figures missed their limit."""
     rows = []
-    for module, threads in RUNS:
+    for module, threads in (*RUNS, *(LARGE if "--large" in sys.argv else ())):
         for row in measure(module, threads):
             rows.append(row)
             print(describe(row), flush=True)

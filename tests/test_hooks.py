@@ -288,6 +288,17 @@ def test_a_split_with_given_spectra_cannot_be_unlensed():
     assert cmb_conflicts(cosmology(kind="gaussian", given_spectrum="test"), drawing("test")) == []
 
 
+def test_further_presets_are_checked_where_they_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSM_LOCAL_DATA", str(tmp_path))
+    parameters = {
+        "foregrounds": SimpleNamespace(source="embedded", presets=["d1"], nside=16),
+        "sky_statistics": SimpleNamespace(presets=["d98"]),
+    }
+    (sentence,) = preset_conflicts(parameters, reading("foregrounds", "sky_statistics"))
+    assert "preset 'd98'" in sentence
+    assert preset_conflicts(parameters, reading("foregrounds")) == []
+
+
 def test_validated_groups_are_checked_like_plain_ones():
     settings = InstrumentSettings(
         channels="44", stokes="I", beam_scale=1, fwhm_floor_arcmin=0, bandpass="delta"

@@ -182,15 +182,18 @@ def count_conflicts(parameters: dict[str, Any], pipeline: Pipeline, numbers: dic
 def preset_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str]:
     """Return a sentence if foreground presets are asked for that cannot be built on this computer."""
     foregrounds: Any = parameters.get("foregrounds")
+    wanted = list(foregrounds.presets) if getattr(foregrounds, "source", "") == "pysm" else []
+    if _is_used("sky_statistics", pipeline):
+        wanted += [preset for preset in parameters["sky_statistics"].presets if preset not in wanted]
     # what fetches the templates must not want them to be there
     building = Pipeline([node for node in pipeline.nodes if "params:assets" not in node.inputs])
-    if not _is_used("foregrounds", building) or getattr(foregrounds, "source", "") != "pysm":
+    if not _is_used("foregrounds", building) or not wanted:
         return []
     from cmbml.pipelines.simulation.pysm_presets import check_presets  # noqa: PLC0415 (imports PySM)
 
     try:
         delta = getattr(parameters.get("instrument"), "bandpass", "") == "delta"
-        check_presets(foregrounds.presets, foregrounds.nside, delta=delta)
+        check_presets(wanted, foregrounds.nside, delta=delta)
     except (ValueError, FileNotFoundError) as error:
         return [str(error)]
     return []

@@ -22,6 +22,7 @@ from cmbml.datasets import (
     AlmDataset,
     ArrayArchiveDataset,
     BandpassTableDataset,
+    ComponentsDataset,
     FigureDataset,
     Hdf5ObservationsDataset,
     HealpixMapDataset,
@@ -49,6 +50,12 @@ def sky_map() -> SkyMap:
 
 def observations() -> Observations:
     return Observations({"100": numbers(3, 768), "545": numbers(1, 768)}, {"100": "uK_CMB", "545": "MJy/sr"})
+
+
+def components() -> dict[str, Observations]:
+    channels = observations()
+    doubled = {name: 2 * values for name, values in channels.maps.items()}
+    return {"dust": Observations(doubled, channels.units), "free_free": channels}
 
 
 def spectra() -> PowerSpectra:
@@ -104,6 +111,10 @@ def same_observations(one: Observations, other: Observations) -> bool:
     )
 
 
+def same_components(one: dict[str, Observations], other: dict[str, Observations]) -> bool:
+    return list(one) == list(other) and all(same_observations(one[name], other[name]) for name in one)
+
+
 def same_spectra(one: PowerSpectra, other: PowerSpectra) -> bool:
     facts = [(s.scaling, s.lensed, s.unit, list(s.values)) for s in (one, other)]
     return facts[0] == facts[1] and all(np.array_equal(one.values[n], other.values[n]) for n in one.values)
@@ -146,7 +157,7 @@ class Case:
 
     @property
     def is_folder(self) -> bool:
-        return self.cls in (ObservationsDataset, TheorySpectraDataset)
+        return self.cls in (ComponentsDataset, ObservationsDataset, TheorySpectraDataset)
 
     def at(self, folder: Any, **more: Any) -> Any:
         return self.cls(filepath=f"{folder}/{self.name}", **self.options, **more)
@@ -165,6 +176,7 @@ CASES = {
         sky_map(),
         {"compression": "gzip"},
     ),
+    "components": Case(ComponentsDataset, "sim0000", components, same_components, 5.0),
     "spectra": Case(PowerSpectraDataset, "cl.txt", spectra, same_spectra, np.zeros(20)),
     "spectra array": Case(PowerSpectraDataset, "cl.npy", spectra, same_spectra, np.zeros(20), ARRAY),
     "theory": Case(TheorySpectraDataset, "sim0000", theory, same_theory, spectra()),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.bandpass_table import BandpassTableDataset
     from cmbml.datasets.channel_files import ChannelFilesDataset
     from cmbml.datasets.channel_folders import ChannelFoldersDataset
+    from cmbml.datasets.components import ComponentsDataset
     from cmbml.datasets.deferred import DeferredDataset
     from cmbml.datasets.figure import FigureDataset
     from cmbml.datasets.fits_copy import FitsCopyDataset
@@ -35,6 +36,7 @@ _MODULES = {
     "BandpassTableDataset": "bandpass_table",
     "ChannelFilesDataset": "channel_files",
     "ChannelFoldersDataset": "channel_folders",
+    "ComponentsDataset": "components",
     "DeferredDataset": "deferred",
     "FigureDataset": "figure",
     "FitsCopyDataset": "fits_copy",
@@ -57,6 +59,7 @@ __all__ = [
     "BandpassTableDataset",
     "ChannelFilesDataset",
     "ChannelFoldersDataset",
+    "ComponentsDataset",
     "DeferredDataset",
     "FigureDataset",
     "FitsCopyDataset",

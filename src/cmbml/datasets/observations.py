@@ -22,7 +22,7 @@ from cmbml.datasets.storage import check_writable, open_filesystem, publish_file
 from cmbml.science.instrument import Observations
 from cmbml.science.skymap import HeaderValue
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 """File that lies in a folder while its maps get their final names."""
 
 
@@ -128,6 +128,26 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         part._read_only = True  # a folder is whole or not there
         return part
 
+    def with_pattern(self, pattern: str) -> "ObservationsDataset":
+        """Return the dataset of files with other names in the same folder."""
+        other = copy(self)
+        other._pattern = pattern
+        return other
+
+    def contents(self, data: Observations) -> list[tuple[str, Callable[[], bytes]]]:
+        """Return the path of each file that saving writes, and a function that returns its bytes.
+
+        Raises
+        ------
+        DatasetError
+            If these are no observations, or they do not agree with the catalog.
+        """
+        if not isinstance(data, Observations):
+            raise DatasetError(f"{self._folder}: a {type(data).__name__} cannot be saved; give Observations")
+        with self._named_errors():
+            self._layout.check(data)
+        return [(self._path(name), self._encoder(data, name)) for name in data.maps]
+
     def save(self, data: Observations) -> None:
         """Write a file per channel.
 
@@ -138,12 +158,8 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
             have no unit, or are not finite.
         """
         check_writable(str(self._folder), read_only=self._read_only)
-        if not isinstance(data, Observations):
-            raise DatasetError(f"{self._folder}: a {type(data).__name__} cannot be saved; give Observations")
-        with self._named_errors():
-            self._layout.check(data)
-        staged = stage_files(self._fs, [(self._path(name), self._encoder(data, name)) for name in data.maps])
-        marker = self._file(_UNFINISHED)
+        staged = stage_files(self._fs, self.contents(data))
+        marker = self._file(UNFINISHED)
         self._fs.pipe_file(marker, b"")
         publish_files(self._fs, staged)
         for name, path in self._maps_among(self._listing()).items():
@@ -190,7 +206,7 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         """Return {channel: path} of what is to be read."""
         names = self._listing()
         files = self._maps_among(names)
-        if _UNFINISHED in names:
+        if UNFINISHED in names:
             raise DatasetError(
                 f"{self._folder}: saving was interrupted while the files got their names; make it again"
             )

@@ -8,6 +8,7 @@ NOT_METHODS = frozenset(
         "analysis",
         "assets",
         "noise_model",
+        "sky_components",
         "sky_statistics",
         "released",
         "released_training",

@@ -126,6 +126,18 @@ class Extragalactic(Group):
     radio_flux_cut_jy: float = Field(gt=1e-4)
 
 
+class SkyStatistics(Group):
+    """What is measured besides the run's own foregrounds.
+
+    Parameters
+    ----------
+    presets
+        Preset strings of PySM 3.
+    """
+
+    presets: list[str]
+
+
 class ForegroundSettings(Group):
     """Where the foregrounds come from, and how they differ between simulations.
 

@@ -33,7 +33,7 @@ from cmbml.pipelines.simulation.sky_components import (
     pysm_components,
 )
 from cmbml.pipelines.simulation.spectral_offsets import check_varied, with_offsets
-from cmbml.science.harmonics import alm_size
+from cmbml.science.harmonics import alm_size, alm_to_map
 from cmbml.science.instrument import Channel, Instrument
 from cmbml.science.pixels import nside_to_npix
 
@@ -60,7 +60,7 @@ def fixed_foregrounds(settings: ForegroundSettings, instrument: Instrument, maps
     ValueError
         If an index or a temperature is to vary that a component does not have.
     """
-    components = {} if varies_in_shape(settings) else _fixed_sky(settings, instrument, maps.lmax)
+    components = {} if varies_in_shape(settings) else fixed_sky(settings, instrument, maps.lmax)
     over_bands = instrument.has_bandpasses
     for name in [name for name in components if not is_scaled(name, settings, over_bands=over_bands)]:
         check_varied(components.pop(name), **_varied(name, settings))
@@ -230,8 +230,18 @@ def _embedded_sky(
     }
 
 
-def _fixed_sky(settings: ForegroundSettings, instrument: Instrument, lmax: int) -> dict[str, Any]:
-    """Return the components of the sky that all simulations share, by name."""
+def fixed_sky(settings: ForegroundSettings, instrument: Instrument, lmax: int) -> dict[str, Any]:
+    """Return the components of the one sky of simulations that do not vary, by name.
+
+    Parameters
+    ----------
+    settings
+        Where the foregrounds come from.
+    instrument
+        Whether there is polarisation.
+    lmax
+        Band limit of what is drawn as coefficients, inclusive.
+    """
     if settings.source == "pysm":
         return _preset_models(settings)
     return _embedded_sky(draw_parameters(0, None), settings, polarised=instrument.is_polarised, lmax=lmax)
@@ -261,6 +271,34 @@ def _component_alm(model: Any, channel: Channel, nside: int, *, fields: int, lma
         alm[:emitted] = emission_alm(emission[:emitted], lmax)
     _add_to_alm(alm, model, channel)
     return alm
+
+
+def component_map(model: Any, channel: Channel, nside: int, *, fields: int, lmax: int) -> Array:
+    """Return the emission of one component in one channel.
+
+    Parameters
+    ----------
+    model
+        A component of `fixed_sky`.
+    channel
+        Its bandpass counts, its beam does not.
+    nside
+        Resolution of the emission.
+    fields
+        1 for I, 3 for I, Q, U.
+    lmax
+        Band limit of what is given as coefficients.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (fields, npix), uK_CMB, RING, float32.
+    """
+    emission = np.zeros((fields, nside_to_npix(nside)), np.float32)
+    _add_to_map(emission, model, channel)
+    alm = np.zeros((fields, alm_size(lmax)), np.complex64)
+    _add_to_alm(alm, model, channel)
+    return emission + alm_to_map(alm, nside) if alm.any() else emission
 
 
 def _summed_alm(

@@ -60,17 +60,6 @@ def _split_nodes(split: str) -> list[Node]:
     """Return the nodes of one split."""
     seeds, cosmology, theory = f"{split}_seeds", f"{split}_cosmology", f"{split}_theory"
     foregrounds, cmb_alm = f"{split}_foregrounds", f"{split}_cmb_alm"
-    observed = {
-        "cmb_alm": cmb_alm,
-        "parameters": foregrounds,
-        "seeds": seeds,
-        "foreground_alm": "foreground_alm",
-        "noise_sources": "noise_sources",
-        "instrument": "instrument",
-        "foregrounds": "params:foregrounds",
-        "maps": "params:maps",
-        "noise": "params:noise",
-    }
     chains = ["wmap_chains_lcdm", "wmap_chains_mnu"]
     return [
         Node(draw_cosmology, [seeds, "params:cosmology", *chains], cosmology, name=f"draw_cosmology_{split}"),
@@ -83,5 +72,20 @@ def _split_nodes(split: str) -> list[Node]:
         ),
         Node(make_cmb, [theory, seeds, "instrument", "params:cmb"], cmb_alm, name=f"make_cmb_{split}"),
         Node(make_truth, [cmb_alm, "params:target"], f"{split}_cmb", name=f"make_truth_{split}"),
-        Node(observe, observed, f"{split}_observations", name=f"observe_{split}"),
+        Node(observe, sky_inputs(split), f"{split}_observations", name=f"observe_{split}"),
     ]
+
+
+def sky_inputs(split: str) -> dict[str, str]:
+    """Return what the observations of one split are made from."""
+    return {
+        "cmb_alm": f"{split}_cmb_alm",
+        "parameters": f"{split}_foregrounds",
+        "seeds": f"{split}_seeds",
+        "foreground_alm": "foreground_alm",
+        "noise_sources": "noise_sources",
+        "instrument": "instrument",
+        "foregrounds": "params:foregrounds",
+        "maps": "params:maps",
+        "noise": "params:noise",
+    }

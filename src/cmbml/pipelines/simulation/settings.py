@@ -5,6 +5,7 @@ from cmbml.pipelines.simulation.foreground_settings import (
     Extragalactic,
     ForegroundSettings,
     Normal,
+    SkyStatistics,
     Uniform,
     Variation,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Normal",
     "ReleasedTruth",
     "Simulations",
+    "SkyStatistics",
     "SplitCosmology",
     "Target",
     "Uniform",
