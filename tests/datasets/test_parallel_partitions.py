@@ -5,6 +5,7 @@ import pickle
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kedro.io import DataCatalog
 from kedro.io.core import DatasetError
@@ -29,6 +30,10 @@ def describe_or_die(number: int, scale: float) -> dict:
     if number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return {"value": number * scale}
+
+
+def where_it_lies(number: int, table: np.ndarray) -> dict:
+    return {"worker": os.getpid(), "file": str(getattr(table, "filename", "")), "sum": float(table.sum())}
 
 
 def partitions(n: int = 4, scale: float = 2.0, function=describe, version: int = 1) -> dict:
@@ -66,6 +71,18 @@ def test_partitions_are_computed_in_worker_processes(tmp_path):
     made = dataset(tmp_path, n_jobs=2)
     made.save(partitions())
     assert os.getpid() not in {loader()["process"] for loader in made.load().values()}
+
+
+def test_workers_share_one_copy_of_a_large_input(tmp_path):
+    names = {f"sim{number:04d}": number for number in range(4)}
+    table = np.ones(2**20)  # 8 MiB; joblib maps into memory what is above 1 MiB
+    lifted = lift(where_it_lies, version=1, partitioned={"number": names}, shared={"table": table})
+    made = dataset(tmp_path, n_jobs=2)
+    made.save(lifted)
+    records = [loader() for loader in made.load().values()]
+    assert {record["sum"] for record in records} == {2.0**20}
+    (file,) = {record["file"] for record in records}
+    assert file  # the array was mapped, and from one file
 
 
 def test_the_number_of_workers_does_not_change_the_result(tmp_path):
