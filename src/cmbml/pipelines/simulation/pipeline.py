@@ -31,12 +31,7 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline."""
     return Pipeline(
         [
-            Node(
-                make_instrument,
-                ["instrument_table", "params:instrument", "bandpass_table"],
-                "instrument",
-                name="make_instrument",
-            ),
+            instrument_node(),
             Node(make_mask, ["params:mask", "mask_input"], ["mask", "report_mask"], name="make_mask"),
             Node(
                 assign_seeds,
@@ -53,6 +48,16 @@ def create_pipeline() -> Pipeline:
             Node(prepare_noise, NOISE_INPUTS, "noise_sources", name="prepare_noise"),
             *(node for split in SPLITS for node in _split_nodes(split)),
         ]
+    )
+
+
+def instrument_node() -> Node:
+    """Return the node that chooses the channels."""
+    return Node(
+        make_instrument,
+        ["instrument_table", "params:instrument", "bandpass_table"],
+        "instrument",
+        name="make_instrument",
     )
 
 

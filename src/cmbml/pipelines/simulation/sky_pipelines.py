@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from cmbml.pipelines.simulation.nodes import SPLITS, make_instrument
-from cmbml.pipelines.simulation.pipeline import sky_inputs
+from cmbml.pipelines.simulation.nodes import SPLITS
+from cmbml.pipelines.simulation.pipeline import instrument_node, sky_inputs
 from cmbml.pipelines.simulation.sky_nodes import measure_sky, observe_components
 
 
@@ -27,12 +27,7 @@ def create_sky_statistics_pipeline() -> Pipeline:
     inputs = ["params:foregrounds", "instrument", "params:maps", "params:sky_statistics"]
     return Pipeline(
         [
-            Node(
-                make_instrument,
-                ["instrument_table", "params:instrument"],
-                "instrument",
-                name="make_instrument",
-            ),
+            instrument_node(),
             Node(measure_sky, inputs, "report_sky_statistics", name="measure_sky"),
         ]
     )
