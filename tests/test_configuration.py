@@ -45,9 +45,8 @@ def test_every_dataset_of_every_pipeline_is_in_the_catalog(context):
     in_memory = {"analysis_mask"}
     every = {name for pipeline in pipelines.values() for name in pipeline.datasets()}
     names = {name for name in every if not name.startswith("params:")}
-    unplaced = {
-        name for name in names - in_memory if context.catalog.get(name).__class__.__name__ == "MemoryDataset"
-    }
+    catalog = context.catalog  # made anew at every access
+    unplaced = {name for name in names - in_memory if catalog.get(name).__class__.__name__ == "MemoryDataset"}
     assert unplaced == set()
 
 

@@ -6,6 +6,11 @@ from kedro.pipeline import Pipeline
 from cmbml.pipelines import method_names
 
 
+def main_job() -> tuple[str, ...]:
+    """Return the names of the pipelines that `kedro run` runs, in their order."""
+    return ("simulation", *method_names(), "analysis")
+
+
 def register_pipelines() -> dict[str, Pipeline]:
     """Return the pipelines by name.
 
@@ -15,6 +20,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     here.
     """
     pipelines: dict[str, Pipeline] = find_pipelines(raise_errors=True)
-    main_job = ("simulation", *method_names(), "analysis")
-    pipelines["__default__"] = sum((pipelines[name] for name in main_job if name in pipelines), Pipeline([]))
+    main = (pipelines[name] for name in main_job() if name in pipelines)
+    pipelines["__default__"] = sum(main, Pipeline([]))
     return pipelines

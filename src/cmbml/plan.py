@@ -14,6 +14,7 @@ from kedro_datasets.partitions import PartitionedDataset
 
 from cmbml.datasets import ChannelFilesDataset, DeferredDataset, ParallelPartitionedDataset
 from cmbml.hooks import CheckHooks
+from cmbml.pipeline_registry import main_job
 from cmbml.science.instrument import channel_names
 from cmbml.settings import HOOKS
 from cmbml.volumes import PRODUCTS, Dimensions, dimensions_of
@@ -124,8 +125,10 @@ def session_plan(
     if unknown:
         raise LookupError(f"pipeline {unknown[0]}: not known; known are {', '.join(sorted(registered))}")
     pipeline = sum((registered[name] for name in names or ["__default__"]), Pipeline([]))
-    parts = {name: part for name, part in registered.items() if name != "__default__"}
-    makers = {output: name for name, part in parts.items() for output in part.all_outputs()}
+    parts = sorted(
+        registered.items(), key=lambda item: item[0] in main_job()
+    )  # others first: it goes over them
+    makers = {output: name for name, part in parts for output in part.all_outputs() if name != "__default__"}
     with KedroSession.create(project, env=env, runtime_params=dict(params), conf_source=conf) as session:
         context = cast(KedroSession, session).load_context()
         catalog = cast(DataCatalog, context.catalog)

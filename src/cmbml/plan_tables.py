@@ -1,6 +1,7 @@
 """A plan as tables for the console."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -65,5 +66,5 @@ def _input_table(plan: Plan) -> Table:
     for column in ("input", "state", "place", "how to get it"):
         table.add_column(column, overflow="fold")
     for item in plan.inputs:
-        table.add_row(item.name, item.state, item.place, item.remedy)
+        table.add_row(item.name, item.state, item.place.removeprefix(f"{Path.cwd()}/"), item.remedy)
     return table

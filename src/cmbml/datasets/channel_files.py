@@ -86,4 +86,9 @@ class ChannelFilesDataset(AbstractDataset[Any, dict[str, Deferred]]):
         return all(self._loader(channel).exists for channel in self._files)
 
     def _describe(self) -> dict[str, Any]:
-        return {"path": self._path, "files": self._files, "channels": self._channels}
+        return {
+            "path": self._path,
+            "files": self._files,
+            "channels": self._channels,
+            "purpose": self._purpose,
+        }
