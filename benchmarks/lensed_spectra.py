@@ -7,6 +7,8 @@ much, because B of all multipoles comes from the same potential.
 """
 
 import sys
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -32,11 +34,8 @@ def deviations(lmax: int, skies: int) -> tuple[np.ndarray, np.ndarray]:
     scale["TE"] = np.sqrt(expected["TT"] * expected["EE"])
     mean = np.zeros((len(SPECTRA), lmax + 1))
     for sky in range(skies):
-        alm = lensed_alm(
-            theory.unlensed, lambda field, sky=sky: generator_of(SEED, str(sky), field), lmax=lmax, polarised=True
-        )
-        for row, (first, second) in zip(mean, SPECTRA.values(), strict=True):
-            row += alm_to_cl(alm[first], alm[second]) / skies
+        alm = lensed_alm(theory.unlensed, partial(_generator, sky), lmax=lmax, polarised=True)
+        mean += np.array([alm_to_cl(alm[first], alm[second]) for first, second in SPECTRA.values()]) / skies
     modes = skies * (2 * np.arange(lmax + 1) + 1)
     deviation, scatter = np.zeros_like(mean), np.zeros_like(mean)
     for number, name in enumerate(SPECTRA):
@@ -47,13 +46,17 @@ def deviations(lmax: int, skies: int) -> tuple[np.ndarray, np.ndarray]:
     return deviation, scatter
 
 
+def _generator(sky: int, field: str) -> np.random.Generator:
+    return generator_of(SEED, str(sky), field)
+
+
 def main(lmax: int, skies: int) -> None:
     """Print a table of bands."""
     set_thread_count(threads())
     deviation, scatter = deviations(lmax, skies)
     edges = [2, 30, *np.linspace(30, lmax + 1, 6).astype(int)[1:]]
     print(f"lmax {lmax}, {skies} skies; per cent")
-    for low, high in [*zip(edges[:-1], edges[1:], strict=True), (2, lmax + 1)]:
+    for low, high in [*pairwise(edges), (2, lmax + 1)]:
         weight = 2 * np.arange(low, high) + 1.0
         weight /= weight.sum()
         cells = [

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cmbml.pipelines.simulation import cosmology
 from cmbml.pipelines.simulation.cmb import unlensed_lmax
 from cmbml.pipelines.simulation.cosmology import (
     PHYSICAL_RANGES,
@@ -159,6 +160,21 @@ def test_the_same_cosmology_has_the_same_spectra_to_the_bit(theory: TheorySpectr
         np.testing.assert_array_equal(again.unlensed.values[name], value)
     for name, value in theory.lensed.values.items():
         np.testing.assert_array_equal(again.lensed.values[name], value)
+
+
+def test_faster_integration_leaves_the_spectra_as_they_are(
+    theory: TheorySpectra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cosmology, "_INTEGRATION_ACCURACY", 1.0)
+    standard = cosmology_spectra(mean_cosmology(WMAP), lmax=40)
+    part = slice(2, 1001)
+    tolerance = {"TT": 2e-4, "EE": 5e-5, "BB": 5e-5}
+    for name, limit in tolerance.items():
+        fast, slow = (spectra.lensed.cl(name)[part] for spectra in (theory, standard))
+        np.testing.assert_allclose(fast, slow, rtol=limit, err_msg=name)
+    power = np.sqrt(standard.lensed.cl("TT") * standard.lensed.cl("EE"))[part]
+    difference = (theory.lensed.cl("TE") - standard.lensed.cl("TE"))[part]
+    assert 0 < np.abs(difference / power).max() < 2.5e-4
 
 
 @pytest.mark.slow

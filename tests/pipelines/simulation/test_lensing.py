@@ -38,7 +38,9 @@ def test_the_deflection_is_that_of_lenspyx() -> None:
     lmax, grid = 40, lensing._grid(60)
     ell = np.arange(lmax + 1.0)
     alm = filter_alm(sky(lmax)["P"], np.sqrt(ell * (ell + 1)))
-    own, theirs = (kind(grid, alm, None, numthreads=1)._build_d1() for kind in (lensing._Deflection, deflection))
+    own, theirs = (
+        kind(grid, alm, None, numthreads=1)._build_d1() for kind in (lensing._Deflection, deflection)
+    )
     assert own.shape == theirs.shape
     # single precision, divided by the sine of the colatitude: 0.04 on the first ring
     np.testing.assert_allclose(own, theirs, atol=1e-5 * np.std(theirs))
@@ -155,7 +157,7 @@ def test_lensed_skies_have_camb_lensed_spectra() -> None:
         te = weight @ ((measured["TE"] - expected["TE"])[part] / power[part])
         pulls.append(te / (scatter * np.sqrt((1 + coherence) / 2)))
         # B of all multipoles comes from the same potential, so that bands scatter by up to twice the Gaussian
-        # 1.5 to 0.4 per cent above l = 30; small scales left out and the grid's noise add up to -0.4 per cent
+        # 1.5 to 0.4 per cent above l = 30; small scales left out and the grid's noise add up to +0.4 per cent
         bb = weight @ (measured["BB"][part] / expected["BB"][part])
         assert abs(bb - 1) < max(0.02, 4 * scatter)
     # 15 pulls of a unit normal: chi2 is above 35 in 2 of 1000 cases

@@ -20,7 +20,9 @@ SMALLEST_UNLENSED_LMAX = 2000
 UNLENSED_MARGIN = 1400
 """Multipoles above lmax from which lensing still makes B below it.
 
-PLACEHOLDER
+What is beyond would add 0.5 per cent to BB, 0.8 at its highest multipoles (lmax 1024), and less than 4e-4
+to TT and EE. With a margin of 1000 the 0.8 would be 2.7. As every multipole has its own random numbers, a sky
+drawn further and cut before lensing is the same sky.
 """
 
 _LARGEST_DEFLECTION = 0.003

@@ -23,11 +23,13 @@ _GRID_LMAX = 400
 """Rings beyond what fields without power above their unlensed band limit would need, and the multipole up to
 which they are not fewer for a lower lmax.
 
-Lensing moves power beyond that limit. What the grid does not resolve of it comes back as noise: NOISE
+Lensing moves power beyond that limit. What the grid does not resolve of it comes back as noise: 0.1 (lmax
+1024) to 0.7 per cent (190, 382) of BB and 1 at its highest multipoles, below 1e-4 of TT and EE. Without any
+margin it would be half of BB. As it adds what the band limits leave out, BB is CAMB's to 1 per cent.
 """
 
 _EPSILON = 1e-4
-"""Accuracy of the interpolation: at 1e-3, as at 1e-8 and in double precision, the noise above stays as it is."""
+"""Accuracy of the interpolation: at 1e-3, and at 1e-8 in double precision, the noise above stays as it is."""
 
 
 def lens(unlensed: Mapping[str, Array], lmax: int) -> Array:
@@ -71,7 +73,7 @@ def lens(unlensed: Mapping[str, Array], lmax: int) -> Array:
     lensed = np.empty((3 if "E" in unlensed else 1, alm_size(lmax)), np.complex64)
     for spin, field, rows in ((0, "T", slice(0, 1)), (2, "E", slice(1, 3))):
         if field in unlensed:
-            alm = unlensed[field][None].astype(np.complex64)
+            alm = unlensed[field][None].astype(np.complex64, copy=False)
             points = remapping.gclm2lenmap(alm, None, spin, False)  # (1 | 2, npoints)
             lensed[rows] = grid.adjoint_synthesis(points, spin, lmax, lmax, thread_count())
     lensed[:, [0, 1, lmax + 1]] = 0  # (l, m) = (0, 0), (1, 0), (1, 1)
@@ -81,7 +83,7 @@ def lens(unlensed: Mapping[str, Array], lmax: int) -> Array:
 def _to_deflection(phi: Array) -> Array:
     """Return the deflection sqrt(l(l+1)) phi_lm, by which lenspyx knows the potential."""
     ell = np.arange(alm_lmax(phi) + 1.0)
-    return filter_alm(phi.astype(np.complex64), np.sqrt(ell * (ell + 1)))
+    return filter_alm(phi.astype(np.complex64, copy=False), np.sqrt(ell * (ell + 1)))
 
 
 @lru_cache(maxsize=4)
@@ -104,7 +106,8 @@ class _Deflection(deflection):  # type: ignore[misc]
         maps = self.geom.synthesis(
             derivatives(phi)[:, None], 0, top, top, self.sht_tr, ringfactor=1 / np.sin(self.geom.theta)
         )  # (2, 1, npoints)
-        return np.asarray(maps, np.float64)[:, 0]  # double, for the positions; single errs by 3e-3 arcsec at most
+        # until here in single precision, which moves no point by more than 3e-3 arcsec; positions are double
+        return np.asarray(maps, np.float64)[:, 0]
 
 
 def derivatives(alm: Array) -> Array:
@@ -118,7 +121,7 @@ def derivatives(alm: Array) -> Array:
     Returns
     -------
     numpy.ndarray
-        Shape (2, alm_size(lmax + 1)), of the same precision: the first derivative reaches one multipole further.
+        Shape (2, alm_size(lmax + 1)), of the same precision; the first reaches one multipole further.
 
     Notes
     -----
