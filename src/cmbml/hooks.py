@@ -86,6 +86,7 @@ class CheckHooks:
             *noise_conflicts(parameters, pipeline, catalog),
             *cosmology_conflicts(parameters, pipeline, catalog),
             *cmb_conflicts(parameters, pipeline),
+            *planck_conflicts(parameters, pipeline, catalog),
         ]
 
 
@@ -264,6 +265,22 @@ def missing_input(name: str, catalog: DataCatalog) -> list[str]:
     description = dataset._describe()
     place = description.get("filepath") or description.get("path") or name
     return [f"{place}: not there. {description.get('purpose', '')}".rstrip()]
+
+
+def planck_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return a sentence for each map of Planck that is needed and not there."""
+    by_name = any(node.func.__name__ in ("observe_planck", "make_planck_truth") for node in pipeline.nodes)
+    foregrounds = getattr(parameters.get("foregrounds"), "source", "")
+    if not by_name and not (_is_used("foregrounds", pipeline) and foregrounds == "planck"):
+        return []
+    loaders: dict[str, Any] = catalog["planck_maps"].load()
+    try:
+        names = channel_names(_channels_of(parameters.get("instrument")) or "all", tuple(loaders))
+    except ValueError as error:
+        return [f"planck_maps: {error}"]
+    missing = [loaders[name] for name in names if not loaders[name].exists]
+    sentences = [f"planck_maps: {loader.path}: not there. {loader.purpose}".rstrip() for loader in missing]
+    return sentences + [f"planck_nilc: {sentence}" for sentence in missing_input("planck_nilc", catalog)]
 
 
 def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:

@@ -144,7 +144,8 @@ class ForegroundSettings(Group):
     Parameters
     ----------
     source
-        "embedded" (synthetic, needs no download) or "pysm" (PySM 3's presets).
+        "embedded" (synthetic, needs no download), "pysm" (PySM 3's presets) or
+        "planck" (Planck's channels minus the NILC map of the CMB, for a sky that does not vary).
     presets
         Preset strings of PySM 3, for the source "pysm".
     nside
@@ -159,7 +160,7 @@ class ForegroundSettings(Group):
         Extragalactic components, for the source "embedded".
     """
 
-    source: Literal["embedded", "pysm"]
+    source: Literal["embedded", "pysm", "planck"]
     presets: list[str]
     nside: int
     vary: bool
@@ -192,6 +193,12 @@ class ForegroundSettings(Group):
     @field_validator("source", mode="before")
     @classmethod
     def _source(cls, source: Any) -> Any:
-        if source not in ("embedded", "pysm"):
-            raise ValueError(f"source {source!r}: must be 'embedded' or 'pysm'")
+        if source not in ("embedded", "pysm", "planck"):
+            raise ValueError(f"source {source!r}: must be 'embedded', 'pysm' or 'planck'")
         return source
+
+    @model_validator(mode="after")
+    def _one_sky(self) -> Self:
+        if self.source == "planck" and self.vary:
+            raise ValueError("source planck: it is one sky and does not vary; set foregrounds.vary to false")
+        return self

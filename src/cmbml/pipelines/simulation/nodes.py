@@ -9,6 +9,8 @@ from cmbml.partitions import Loader, Partition, lift, load
 from cmbml.pipelines.simulation import one_sky
 from cmbml.pipelines.simulation.foregrounds import fixed_foregrounds
 from cmbml.pipelines.simulation.noise import noise_sources
+from cmbml.pipelines.simulation.planck_nodes import maps_of_channels
+from cmbml.pipelines.simulation.planck_sky import planck_foregrounds
 from cmbml.pipelines.simulation.settings import (
     CMBSettings,
     CosmologySettings,
@@ -17,6 +19,7 @@ from cmbml.pipelines.simulation.settings import (
     Maps,
     MaskSettings,
     NoiseSettings,
+    PlanckMaps,
     Simulations,
     Target,
 )
@@ -166,10 +169,36 @@ def make_truth(cmb_alm: Loaders, target: Target) -> Lazy:
 
 
 def prepare_foregrounds(
-    foregrounds: ForegroundSettings, instrument: Instrument, maps: Maps
+    foregrounds: ForegroundSettings,
+    instrument: Instrument,
+    maps: Maps,
+    *,
+    planck_maps: Loaders,
+    planck_nilc: Loader,
+    planck_instrument: Instrument,
+    planck: PlanckMaps,
 ) -> dict[str, NDArray[Any]]:
-    """Compute once what all simulations share of the foregrounds."""
-    return fixed_foregrounds(foregrounds, instrument, maps)
+    """Compute once what all simulations share of the foregrounds.
+
+    Parameters
+    ----------
+    foregrounds, instrument, maps
+        Settings, channels, band limit.
+    planck_maps, planck_nilc
+        Loaders of Planck's channels and of its CMB; read only for the source "planck".
+    planck_instrument, planck
+        Planck's beams, and what else is known of its maps.
+    """
+    if foregrounds.source != "planck":
+        return fixed_foregrounds(foregrounds, instrument, maps)
+    return planck_foregrounds(
+        maps_of_channels(planck_maps, instrument),
+        planck_nilc,
+        own=planck_instrument,
+        instrument=instrument,
+        planck=planck,
+        lmax=maps.lmax,
+    )
 
 
 def prepare_noise(

@@ -41,7 +41,15 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 prepare_foregrounds,
-                ["params:foregrounds", "instrument", "params:maps"],
+                {
+                    "foregrounds": "params:foregrounds",
+                    "instrument": "instrument",
+                    "maps": "params:maps",
+                    "planck_maps": "planck_maps",
+                    "planck_nilc": "planck_nilc",
+                    "planck_instrument": "planck_instrument",
+                    "planck": "params:planck",
+                },
                 "foreground_alm",
                 name="prepare_foregrounds",
             ),

@@ -12,6 +12,7 @@ from cmbml.pipelines.simulation.foreground_settings import (
 from cmbml.pipelines.simulation.map_settings import InstrumentSettings, Maps, Simulations, Target
 from cmbml.pipelines.simulation.mask_settings import MaskSettings
 from cmbml.pipelines.simulation.noise_settings import NoiseModelSettings, NoiseSettings
+from cmbml.pipelines.simulation.planck_settings import PlanckMaps
 from cmbml.pipelines.simulation.released_settings import ReleasedTruth
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "NoiseModelSettings",
     "NoiseSettings",
     "Normal",
+    "PlanckMaps",
     "ReleasedTruth",
     "Simulations",
     "SkyStatistics",

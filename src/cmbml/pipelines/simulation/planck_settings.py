@@ -1,0 +1,31 @@
+"""What can be set of Planck's own maps."""
+
+from pydantic import Field
+
+from cmbml.pipelines.simulation.map_settings import Group, NotNegative
+
+
+class PlanckMaps(Group):
+    """What is known of Planck's maps beside what their files say.
+
+    Parameters
+    ----------
+    nilc_fwhm_arcmin
+        Beam of the NILC map of the CMB.
+    mjy_per_k_545, mjy_per_k_857
+        Surface brightness of the CMB's fluctuations in the channel, MJy/sr per
+        K_CMB: the maps of 545 and 857 GHz are divided by it.
+    debeam_floor
+        The beam b is taken out of foregrounds by b / (b^2 + this), so that nothing
+        is amplified where the beam leaves no signal.
+    """
+
+    nilc_fwhm_arcmin: NotNegative
+    mjy_per_k_545: float = Field(gt=0)
+    mjy_per_k_857: float = Field(gt=0)
+    debeam_floor: float = Field(gt=0)
+
+    def mjy_per_k(self, channel: str) -> float | None:
+        """Return the MJy/sr per K_CMB of a channel; None if it is not stated."""
+        number: float | None = getattr(self, f"mjy_per_k_{channel}", None)
+        return number
