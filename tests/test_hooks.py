@@ -13,6 +13,7 @@ from cmbml.hooks import (
     instrument_conflicts,
     mask_conflicts,
     noise_conflicts,
+    planck_conflicts,
     preset_conflicts,
     resolution_conflicts,
     stokes_conflicts,
@@ -149,6 +150,39 @@ def test_a_mask_file_that_is_not_there_is_named_before_any_work(tmp_path):
     assert mask_conflicts(masked("planck"), reading("analysis"), inputs) == []
     (tmp_path / "mask.fits").touch()
     assert mask_conflicts(masked("planck"), reading("mask"), inputs) == []
+
+
+def planck_sentences(folder, source: str, channels: str = "all", groups=("foregrounds",)) -> list[str]:
+    leaf = {"type": "cmbml.datasets.HealpixMapDataset"}
+    entries = {
+        "planck_maps": {
+            "type": "cmbml.datasets.ChannelFilesDataset",
+            "path": str(folder),
+            "files": {"30": "map_030.fits", "545": "map_545.fits"},
+            "dataset": leaf,
+            "purpose": "assets fetches it.",
+        },
+        "planck_nilc": {
+            "type": "cmbml.datasets.DeferredDataset",
+            "purpose": "assets fetches it.",
+            "dataset": {**leaf, "filepath": f"{folder}/nilc.fits"},
+        },
+    }
+    instrument = InstrumentSettings(channels=channels, stokes="IQU", beam_scale=1, fwhm_floor_arcmin=0)
+    parameters = {"foregrounds": SimpleNamespace(source=source), "instrument": instrument}
+    return planck_conflicts(parameters, reading(*groups), DataCatalog.from_config(entries))
+
+
+def test_maps_of_planck_that_are_needed_are_asked_for_before_the_run(tmp_path):
+    maps, nilc = (
+        f"{tmp_path}/{name}: not there. assets fetches it." for name in ("map_545.fits", "nilc.fits")
+    )
+    (tmp_path / "map_030.fits").touch()
+    assert planck_sentences(tmp_path, "planck") == [f"planck_maps: {maps}", f"planck_nilc: {nilc}"]
+    assert planck_sentences(tmp_path, "planck", "30") == [f"planck_nilc: {nilc}"]
+    assert planck_sentences(tmp_path, "embedded") == []
+    assert planck_sentences(tmp_path, "planck", groups=("analysis",)) == []
+    assert "planck_maps: channels '31': no channel fits" in planck_sentences(tmp_path, "planck", "31")[0]
 
 
 class Stored:

@@ -102,8 +102,8 @@ FOREGROUNDS = {
         ),
         (
             ForegroundSettings,
-            {**FOREGROUNDS, "source": "planck"},
-            "source 'planck': must be 'embedded' or 'pysm'",
+            {**FOREGROUNDS, "source": "wmap"},
+            "source 'wmap': must be 'embedded', 'pysm' or 'planck'",
         ),
         (ForegroundSettings, {**FOREGROUNDS, "presets": ["d1", "d1"]}, "each at most once, and at least one"),
         (ForegroundSettings, {**FOREGROUNDS, "presets": []}, "each at most once, and at least one"),

@@ -63,8 +63,8 @@ def in_thermodynamic_unit(sky: SkyMap, channel: str, planck: PlanckMaps) -> SkyM
     """Return a map of Planck in uK_CMB.
 
     Maps in MJy/sr are divided by the channel's published response to the CMB,
-    which its whole band went into: at 857 GHz the centre frequency alone would be
-    wrong by a third.
+    which its whole band went into: at 857 GHz it is 2.27 MJy/sr per K_CMB, and
+    1.26 at the centre frequency.
 
     Raises
     ------
