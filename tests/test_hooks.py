@@ -168,7 +168,7 @@ def planck_sentences(folder, source: str, channels: str = "all", groups=("foregr
             "dataset": {**leaf, "filepath": f"{folder}/nilc.fits"},
         },
     }
-    instrument = InstrumentSettings(channels=channels, stokes="IQU", beam_scale=1, fwhm_floor_arcmin=0)
+    instrument = SimpleNamespace(channels=channels)
     parameters = {"foregrounds": SimpleNamespace(source=source), "instrument": instrument}
     return planck_conflicts(parameters, reading(*groups), DataCatalog.from_config(entries))
 
