@@ -35,6 +35,7 @@ from cmbml.pipelines.simulation.sky_components import (
 from cmbml.pipelines.simulation.spectral_offsets import check_varied, with_offsets
 from cmbml.science.harmonics import alm_size, alm_to_map
 from cmbml.science.instrument import Channel, Instrument
+from cmbml.science.memory import returned_memory
 from cmbml.science.pixels import nside_to_npix
 
 Array = NDArray[Any]
@@ -43,6 +44,7 @@ Record = Mapping[str, Any]
 keep_compiled()
 
 
+@returned_memory()
 def fixed_foregrounds(settings: ForegroundSettings, instrument: Instrument, maps: Maps) -> dict[str, Array]:
     """Compute once what all simulations share: the coefficients of components of fixed morphology.
 
