@@ -143,7 +143,7 @@ def test_a_mask_file_that_is_not_there_is_named_before_any_work(tmp_path):
     entry = {"type": "cmbml.datasets.DeferredDataset", "dataset": leaf, "purpose": "assets fetches it."}
     inputs = DataCatalog.from_config({"mask_input": entry})
     planck = {"source": "planck", "latitude_deg": 20, "threshold": 0.9}
-    expected = [f"mask.source planck: {tmp_path}/mask.fits: not there. assets fetches it."]
+    expected = [f"mask.source planck: mask_input: {tmp_path}/mask.fits: not there. assets fetches it."]
     assert mask_conflicts(masked("planck"), reading("mask"), inputs) == expected
     assert mask_conflicts(masked("galactic", planck), reading("mask"), inputs) == expected
     assert mask_conflicts(masked("galactic"), reading("mask"), inputs) == []
@@ -282,8 +282,8 @@ def test_chains_and_given_spectra_that_are_not_there_are_named_before_any_work(t
         }
     )
     chains, given = cosmology(source="chains", chains="mnu"), cosmology(given_spectrum="test")
-    absent = [f"cosmology.source chains: {folder}/mnu: not there. assets fetches it."]
-    unknown = [f"cosmology.given_spectrum: {file}: not there. assets fetches it."]
+    absent = [f"cosmology.source chains: wmap_chains_mnu: {folder}/mnu: not there. assets fetches it."]
+    unknown = [f"cosmology.given_spectrum: given_theory: {file}: not there. assets fetches it."]
     assert cosmology_conflicts(chains, drawing("train", "test"), inputs) == absent
     assert cosmology_conflicts(given, drawing("train", "test"), inputs) == unknown
     # only what the run makes counts

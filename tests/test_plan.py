@@ -111,6 +111,15 @@ def test_a_file_that_the_configuration_does_without_is_not_missing(tmp_path):
     assert plan.is_ready
 
 
+def test_files_that_another_input_shares_are_not_taken_for_missing(tmp_path):
+    """Of the same file and the same folder, and named by what fetches the others."""
+    needs = {"mask.source": "planck", "noise.kind": "variance"}
+    plan = plan_of(data=tmp_path, assets_folder=f"{tmp_path}/assets", **needs)
+    states = {item.name: item.state for item in plan.inputs}
+    assert (states["mask_input"], states["planck_nilc"]) == ("missing", "not needed")
+    assert (states["planck_variances"], states["planck_maps"]) == ("missing", "not needed")
+
+
 def test_a_configuration_that_cannot_work_is_told_so(tmp_path):
     words = ("--env", "test", "--strict", "--params")
     status, output = planned(*words, f"data={tmp_path},analysis.apodisation_deg=3")

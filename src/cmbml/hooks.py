@@ -258,13 +258,13 @@ def _cosmologies(parameters: dict[str, Any], pipeline: Pipeline) -> dict[str, An
 
 
 def missing_input(name: str, catalog: DataCatalog) -> list[str]:
-    """Return a sentence with place and remedy if the data of a catalog entry are not there."""
+    """Return a sentence with name, place and remedy if the data of a catalog entry are not there."""
     dataset = catalog[name]
     if dataset.exists():
         return []
     description = dataset._describe()
     place = description.get("filepath") or description.get("path") or name
-    return [f"{place}: not there. {description.get('purpose', '')}".rstrip()]
+    return [f"{name}: {place}: not there. {description.get('purpose', '')}".rstrip()]
 
 
 def planck_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
@@ -280,7 +280,7 @@ def planck_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: Da
         return [f"planck_maps: {error}"]
     missing = [loaders[name] for name in names if not loaders[name].exists]
     sentences = [f"planck_maps: {loader.path}: not there. {loader.purpose}".rstrip() for loader in missing]
-    return sentences + [f"planck_nilc: {sentence}" for sentence in missing_input("planck_nilc", catalog)]
+    return sentences + missing_input("planck_nilc", catalog)
 
 
 def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:

@@ -251,7 +251,8 @@ def _input(name: str, catalog: DataCatalog, problems: Sequence[str], makers: Map
     place = str(_described(catalog, name, "filepath") or _described(catalog, name, "path") or "in memory")
     if dataset.exists():
         return Input(name, place, "there")
-    is_needed = any(place in problem or re.search(rf"\b{name}\b", problem) for problem in problems)
+    # The checks name what is needed and missing, as "<entry>: <place>" or "<entry> of <channels>".
+    is_needed = any(re.search(rf"(?<![\w=+]){name}(:| of )", problem) for problem in problems)
     if _described(catalog, name, "allow_missing") or (isinstance(dataset, _OPTIONAL) and not is_needed):
         return Input(name, place, "not needed")
     made_by = f"kedro run --pipelines={makers[name]}" if name in makers else ""
