@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from cmbml.pipelines.simulation import one_sky
-from cmbml.pipelines.simulation.cosmology import cosmology_spectra, mean_cosmology, parameter_table
 from cmbml.pipelines.simulation.embedded_sky import embedded_templates
-from cmbml.pipelines.simulation.settings import NoiseSettings
+from cmbml.pipelines.simulation.settings import SplitCosmology
 from cmbml.science.harmonics import alm_to_cl, map_to_alm
+from tests.pipelines.simulation.noise_inputs import noise_settings
 from tests.pipelines.simulation.test_one_sky import MAPS, TABLE, VARIATION, observed, seeds
 
 LMAX = MAPS.lmax
-SPLITS, SIMULATIONS = ("train", "valid", "test"), ("sim0000", "sim0001")
+SIMULATIONS = ("sim0000", "sim0001")
+SKIES = (("train", "sim0000"), ("train", "sim0001"), ("test", "sim0000"))
 
 
 def is_chance(first: np.ndarray, second: np.ndarray, lowest: int = 2) -> bool:
@@ -32,36 +33,33 @@ def is_chance(first: np.ndarray, second: np.ndarray, lowest: int = 2) -> bool:
 
 
 @pytest.fixture(scope="module")
-def theory():
-    return cosmology_spectra(mean_cosmology(parameter_table("wmap9")), lmax=LMAX)
-
-
-@pytest.fixture(scope="module")
-def cmb(theory):
-    """T, E, B of the CMB of two simulations of every split."""
+def cmb():
+    """T, E, B of the lensed CMB of skies of two splits, all of one cosmology."""
+    choice = SplitCosmology(table="wmap9", correlated=True, vary=False)
+    record = one_sky.cosmology(seeds(), choice=choice)
+    theory = one_sky.theory(record, lmax=LMAX, accuracy=None)
     return {
-        (split, name): one_sky.cmb(theory, seeds(name, split), lmax=LMAX, polarised=True).astype(
-            np.complex128
-        )
-        for split in SPLITS
-        for name in SIMULATIONS
+        (split, name): one_sky.cmb(
+            theory, seeds(name, split), lmax=LMAX, polarised=True, kind="lensed"
+        ).astype(np.complex128)
+        for split, name in SKIES
+    }
+
+
+def noise_maps(split: str, name: str, **changed: float) -> dict[str, np.ndarray]:
+    settings = noise_settings(**{"scale": 1.0, "anisotropy": 0.0, **changed})
+    own = seeds(name, split)
+    return {
+        channel.name: one_sky.channel_noise(own, channel, MAPS.nside, settings=settings, sources={})
+        for channel in TABLE
     }
 
 
 def noise(split: str, name: str) -> dict[str, np.ndarray]:
     """Coefficients of every field of every channel's noise."""
-    maps = {
-        channel.name: one_sky.white_noise(
-            channel,
-            MAPS.nside,
-            seed=int(seeds(name, split)["noise"]),
-            settings=NoiseSettings(scale=1, anisotropy=0),
-        )
-        for channel in TABLE
-    }
     return {
         channel + stokes: map_to_alm(values[None].astype(np.float64), LMAX)
-        for channel, fields in maps.items()
+        for channel, fields in noise_maps(split, name).items()
         for stokes, values in zip("IQU", fields, strict=False)
     }
 
@@ -118,18 +116,15 @@ def test_shapes_of_foregrounds_are_uncorrelated_beyond_the_galactic_profile():
 
 
 def test_an_observation_is_the_beam_times_the_sky_plus_noise():
-    channel = TABLE["143"]
     wide = TABLE.with_beams(scale=8.0, floor_arcmin=0)
     signal = {
         name: map_to_alm(observed(seeds(), instrument, scale=0.0).maps["143"].astype(np.float64), LMAX)
         for name, instrument in (("narrow", TABLE), ("wide", wide))
     }
     ratio = alm_to_cl(signal["wide"])[:, 2:] / alm_to_cl(signal["narrow"])[:, 2:]
-    window = (wide["143"].beam_window(LMAX) / channel.beam_window(LMAX))[2:] ** 2
+    window = (wide["143"].beam_window(LMAX) / TABLE["143"].beam_window(LMAX))[2:] ** 2
     np.testing.assert_allclose(ratio, np.broadcast_to(window, ratio.shape), rtol=2e-3)
     both = observed(seeds()).maps["143"]
-    alone = one_sky.white_noise(
-        channel, MAPS.nside, seed=int(seeds()["noise"]), settings=NoiseSettings(scale=1, anisotropy=0.5)
-    )
+    alone = noise_maps("test", "sim0000", anisotropy=0.5)["143"]
     without = observed(seeds(), scale=0.0).maps["143"]
     np.testing.assert_allclose(both - without, alone, atol=1e-5 * np.abs(both).max())
