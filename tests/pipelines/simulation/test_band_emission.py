@@ -47,6 +47,13 @@ def tabulated(low: float, high: float, n: int = 5) -> Channel:
 BAND = tabulated(215.0, 247.0)  # with the line of CO at 230.5 GHz
 
 
+def agree(found: np.ndarray, expected: np.ndarray, **tolerance: float) -> None:
+    """Compare maps of which either may leave out Q and U that are zero."""
+    fields = min(len(found), len(expected))
+    np.testing.assert_allclose(found[:fields], expected[:fields], **tolerance)
+    assert not found[fields:].any() and not expected[fields:].any()
+
+
 def _marked(preset: str):
     """Mark presets whose classes numba compiles for seconds where it has not kept them."""
     compiled_alone = ("a2", "cib1", "d12", "rg2", "s7")
@@ -88,7 +95,7 @@ def test_every_preset_emits_in_a_band_what_it_emits_at_its_frequencies(build, pr
             for ghz in BAND.bandpass.frequencies_ghz
         ]
         expected = sum(factor * sky for factor, sky in zip(band_quadrature(BAND)[1], single, strict=True))
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+        agree(found, expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("preset", ["d1", "d8", "s1", "s7", "a2", "f1", "cib1", "tsz1", "rg2", "dip2"])
@@ -96,7 +103,7 @@ def test_a_narrow_band_emits_as_its_centre(build, preset):
     model = build(preset)
     narrow = tabulated(225.0 * (1 - 1e-4), 225.0 * (1 + 1e-4))
     narrow = replace(narrow, bandpass=replace(narrow.bandpass, weights=(1.0,) * 5))
-    np.testing.assert_allclose(band_emission(model, narrow), band_emission(model, delta(225.0)), rtol=1e-5)
+    agree(band_emission(model, narrow), band_emission(model, delta(225.0)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("preset", ["co1", "co2"])
@@ -178,9 +185,11 @@ def test_the_embedded_sky_is_integrated_over_bands(name):
 
 
 def test_several_models_add_up(build):
-    parts = [build("d1"), build("f1")]
-    found = band_emission(pysm3.Sky(component_objects=parts), BAND)
-    np.testing.assert_allclose(found, sum(band_emission(part, BAND) for part in parts))
+    dust, free_free = build("d1"), build("f1")
+    found = band_emission(pysm3.Sky(component_objects=[free_free, dust]), BAND)
+    expected = band_emission(dust, BAND)
+    expected[0] += band_emission(free_free, BAND)[0]
+    np.testing.assert_array_equal(found, expected)
 
 
 # ---- Presets that draw ------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pysm3.units as u
 from numpy.typing import NDArray
 from pysm3.models import COLines, InterpolatingComponent, PointSourceCatalog
 
+from cmbml.pipelines.simulation.band_spectra import smooth_band_emission
 from cmbml.pipelines.simulation.pysm_presets import Model, undisturbed
 from cmbml.pipelines.simulation.pysm_small_scales import DrawnDecorrelation
 from cmbml.science.bandpasses import band_average, band_factor
@@ -52,7 +53,11 @@ def band_emission(model: Model, channel: Channel) -> Array:
         If the model needs a file for this band that is not on this computer.
     """
     if hasattr(model, "components"):
-        return sum(band_emission(part, channel) for part in model.components)  # type: ignore[return-value]
+        parts = [band_emission(part, channel) for part in model.components]
+        total: Array = np.zeros((max(map(len, parts)), parts[0].shape[-1]))
+        for part in parts:
+            total[: len(part)] += part  # one without polarisation adds to I
+        return total
     name = type(model).__name__
     if isinstance(model, COLines) and channel.bandpass is None:
         raise ValueError(
@@ -74,6 +79,9 @@ def _integrated(model: Model, channel: Channel) -> Array:
     if band is None or isinstance(model, _SUMMED):
         summed: Array = band_average(channel, lambda ghz: _in_rj(model, ghz))
         return summed
+    smooth = smooth_band_emission(model, channel)
+    if smooth is not None:
+        return smooth
     return band_factor(channel) * _in_rj(
         model, np.array(band.frequencies_ghz), weights=np.array(band.weights)
     )
