@@ -145,11 +145,15 @@ def band_average(channel: "Channel", sed: Callable[[float], Any]) -> Any:
     float or numpy.ndarray
         As `sed` returns.
     """
-    return sum(
+    terms = (
         factor * sed(frequency)
         for frequency, factor in zip(*band_quadrature(channel), strict=True)
         if factor != 0
     )
+    total = next(terms)
+    for term in terms:
+        total += term  # in place for arrays, which are as large as maps
+    return total
 
 
 def band_factor(channel: "Channel") -> float:

@@ -76,15 +76,18 @@ def band_emission(model: Model, channel: Channel) -> Array:
 
 def _integrated(model: Model, channel: Channel) -> Array:
     band = channel.bandpass
-    if band is None or isinstance(model, _SUMMED):
+    if band is not None and isinstance(model, _SUMMED):
         summed: Array = band_average(channel, lambda ghz: _in_rj(model, ghz))
         return summed
-    smooth = smooth_band_emission(model, channel)
-    if smooth is not None:
-        return smooth
-    return band_factor(channel) * _in_rj(
-        model, np.array(band.frequencies_ghz), weights=np.array(band.weights)
-    )
+    if band is None:
+        emission = _in_rj(model, channel.frequency_ghz)
+    else:
+        smooth = smooth_band_emission(model, channel)
+        if smooth is not None:
+            return smooth
+        emission = _in_rj(model, np.array(band.frequencies_ghz), weights=np.array(band.weights))
+    emission *= band_factor(channel)  # PySM's maps are made for the call, and large
+    return emission
 
 
 def _in_rj(model: Model, frequencies_ghz: Any, **options: Any) -> Array:
