@@ -18,6 +18,7 @@ RUNS = (
     ("bench_simulation", 1),
     ("bench_simulation", 2),
     ("bench_containers", 1),
+    ("bench_noise", 1),
 )
 """Module, and threads: OpenMP takes their number when it is loaded, so that each run is a process."""
 

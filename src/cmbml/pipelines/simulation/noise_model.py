@@ -1,6 +1,7 @@
 """The model of a channel's correlated noise, made from simulations of it one after another."""
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from cmbml.science.beams import beam_window
 from cmbml.science.harmonics import analyse, filter_alm, map_to_alm, synthesise
 from cmbml.science.masks import fsky_power, galactic_mask
 from cmbml.science.pixels import check_band_limit
-from cmbml.science.skymap import SkyMap, is_unseen
-from cmbml.science.units import MAP_UNIT
+from cmbml.science.skymap import UNSEEN, SkyMap, is_unseen
+from cmbml.science.units import MAP_UNIT, unit_factor
 
 Array = NDArray[Any]
 Simulations = Mapping[str, Loader]
@@ -53,9 +54,10 @@ def average_map(simulations: Simulations, stokes: str, frequency_ghz: float) -> 
     ValueError
         If a map lacks a field, has holes, or has another resolution than the first.
     """
-    total = np.zeros(0)
-    for values in _converted(simulations, stokes, frequency_ghz):
-        total = total + values if total.size else values.astype(np.float64)
+    maps = _converted(simulations, stokes, frequency_ghz)
+    total = next(maps).astype(np.float64)
+    for values in maps:
+        np.add(total, values, out=total)
     return SkyMap((total / len(simulations)).astype(np.float32), MAP_UNIT)
 
 
@@ -117,6 +119,7 @@ def fit_noise_model(
     }
 
 
+@lru_cache(maxsize=1)
 def model_mask(nside: int, latitude_deg: float, fwhm_deg: float) -> Array:
     """Return the mask of the noise model: a band around the Galactic plane, smoothed.
 
@@ -132,14 +135,16 @@ def model_mask(nside: int, latitude_deg: float, fwhm_deg: float) -> Array:
     Returns
     -------
     numpy.ndarray
-        Shape (npix,), float64. Being band-limited it leaves the range from 0 to 1 a little.
+        Shape (npix,), float64, not to be written to. Being band-limited it leaves the range from 0 to 1 a
+        little.
     """
-    mask = galactic_mask(nside, latitude_deg)
-    if fwhm_deg == 0:
-        return mask
-    window = beam_window(np.radians(fwhm_deg), 3 * nside - 1)
-    lmax = max(int(np.count_nonzero(window > _CUT_WINDOW)) - 1, 2)
-    return synthesise(filter_alm(analyse(mask, lmax), window[: lmax + 1]), nside)
+    mask: Array = galactic_mask(nside, latitude_deg)
+    if fwhm_deg > 0:
+        window = beam_window(np.radians(fwhm_deg), 3 * nside - 1)
+        lmax = max(int(np.count_nonzero(window > _CUT_WINDOW)) - 1, 2)
+        mask = synthesise(filter_alm(analyse(mask, lmax), window[: lmax + 1]), nside)
+    mask.flags.writeable = False
+    return mask
 
 
 def masked_spectra(maps: Array, mask: Array, lmax: int, *, transforms: str) -> Array:
@@ -173,7 +178,7 @@ def masked_spectra(maps: Array, mask: Array, lmax: int, *, transforms: str) -> A
 
 
 def _masked_mean(values: Array, mask: Array) -> float:
-    return float(np.sum(values * mask, dtype=np.float64) / np.sum(mask))
+    return float(np.dot(mask, values) / np.sum(mask))  # in the precision of the mask, float64
 
 
 def _converted(
@@ -184,7 +189,9 @@ def _converted(
         sky_map = simulations[name]()
         nside = nside or sky_map.nside
         _check_simulation(name, sky_map, stokes, nside)
-        yield sky_map.in_unit(MAP_UNIT, frequency_ghz=frequency_ghz).values[: len(stokes)]
+        values = sky_map.values[: len(stokes)]
+        factor = unit_factor(sky_map.unit, MAP_UNIT, frequency_ghz=frequency_ghz)
+        yield values if factor == 1 else values * values.dtype.type(factor)
 
 
 def _check_simulation(name: str, sky_map: SkyMap, stokes: str, nside: int) -> None:
@@ -196,6 +203,7 @@ def _check_simulation(name: str, sky_map: SkyMap, stokes: str, nside: int) -> No
             f"noise simulation {name}: has the fields {', '.join(sky_map.fields)}, not {stokes}; "
             "name the columns of the file in the catalog, or set the instrument's stokes to I"
         )
-    holes = np.count_nonzero(is_unseen(sky_map.values[: len(stokes)]))
-    if holes:
+    values = sky_map.values[: len(stokes)]
+    if values.min() < UNSEEN / 2:
+        holes = np.count_nonzero(is_unseen(values))
         raise ValueError(f"noise simulation {name}: {holes} pixels were not observed; fill them")
