@@ -87,4 +87,9 @@ class ChannelFoldersDataset(AbstractDataset[Any, dict[str, dict[str, Deferred]]]
         return bool(self._files())
 
     def _describe(self) -> dict[str, Any]:
-        return {"path": self._path, "suffix": self._suffix, "channels": self._channels}
+        return {
+            "path": self._path,
+            "suffix": self._suffix,
+            "channels": self._channels,
+            "purpose": self._purpose,
+        }

@@ -11,6 +11,7 @@ from cmbml.pipelines.simulation.noise_sensitivity import unevenness
 from cmbml.pipelines.simulation.noise_spectra import from_features, to_features
 from cmbml.pipelines.simulation.noise_variance import COVARIANCES
 from cmbml.science.instrument import Channel
+from cmbml.science.resolution import resample
 from cmbml.science.skymap import SkyMap
 from tests.pipelines.simulation.noise_inputs import InMemory, gaussian_maps, model_settings, noise_settings
 
@@ -251,8 +252,9 @@ def test_the_average_is_added_in_every_simulation():
     values = np.random.default_rng(0).normal(size=(3, 12 * 8**2)).astype(np.float32)
     model, chosen = fixed_model(target_spectra()), settings(average_map=True, scale=2.0)
     sources = noise_sources(
-        "IQU", GHZ, nside=NSIDE, settings=chosen, model=model, average=SkyMap(values, "uK_CMB")
+        "IQU", GHZ, nside=NSIDE, settings=chosen, model=model, average=SkyMap(values / 1e6, "K_CMB")
     )
+    np.testing.assert_allclose(sources["average"], resample(values, NSIDE), atol=1e-4)
     assert sources["average"].shape == (3, NPIX) and sources["average"].dtype == np.float32
     with_average = draw_noise(POLARISED, NSIDE, seed=0, settings=chosen, sources=sources)
     np.testing.assert_allclose(

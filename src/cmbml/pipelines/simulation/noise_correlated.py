@@ -163,7 +163,7 @@ def correlated_sources(
     variances
         For the pattern "variance".
     average
-        Average of the noise simulations, uK_CMB, if it is to be added.
+        Average of the noise simulations, if it is to be added.
 
     Returns
     -------
@@ -198,7 +198,8 @@ def correlated_sources(
     if variances is not None:
         sources["root"] = variance_root(variances, nside, stokes=stokes, frequency_ghz=frequency_ghz)
     if average is not None:
-        sources["average"] = _resampled(average.values[: len(stokes)], nside, exact=reference)
+        converted = average.in_unit(MAP_UNIT, frequency_ghz=frequency_ghz).values[: len(stokes)]
+        sources["average"] = _resampled(converted, nside, exact=reference)
     weight = np.square(model_mask(nside, read.mask_latitude_deg, read.mask_fwhm_deg))
     return {**sources, "white_cl": _white_cl(sources, weight, settings)}
 

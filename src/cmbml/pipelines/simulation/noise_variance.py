@@ -10,6 +10,7 @@ from cmbml.pipelines.simulation.noise_sensitivity import white_field
 from cmbml.science.instrument import Channel
 from cmbml.science.pixels import nside_to_npix
 from cmbml.science.skymap import SkyMap, is_unseen
+from cmbml.science.units import unit_factor
 
 Array = NDArray[Any]
 
@@ -56,9 +57,10 @@ def variance_root(variances: SkyMap, nside: int, *, stokes: str, frequency_ghz: 
             f"variance map: no {', '.join(missing)}, it has {', '.join(variances.fields)}; "
             "name the columns of the file in the catalog, or set the instrument's stokes to I"
         )
-    converted = variances.in_unit(VARIANCE_UNIT, frequency_ghz=frequency_ghz)
-    rows = (converted.values[converted.fields.index(name)] for name in wanted)
-    return _cholesky(np.stack([change_variance_nside(row, nside) for row in rows])).astype(np.float32)
+    factor = unit_factor(variances.unit, VARIANCE_UNIT, frequency_ghz=frequency_ghz)
+    rows = (variances.values[variances.fields.index(name)] for name in wanted)
+    covariance = factor * np.stack([change_variance_nside(row, nside) for row in rows])  # (1 | 6, npix)
+    return _cholesky(covariance).astype(np.float32)
 
 
 def change_variance_nside(variance: Array, nside: int) -> Array:
