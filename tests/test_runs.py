@@ -140,6 +140,13 @@ def test_several_cleanings_of_one_simulation_set_lie_side_by_side(simulated):
     assert files(simulated / "08_reporting" / "main") == before
 
 
+def test_maps_at_another_beam_than_the_truth_are_not_compared(simulated):
+    wide = {"results": "wide", "target_fwhm_arcmin": 400}
+    with pytest.raises(RuntimeError, match="truth: made at beam 300 arcmin, to be compared at 400 arcmin"):
+        run("--pipelines", "pyilc,analysis", data=simulated, **wide)
+    assert not (simulated / "08_reporting" / "wide" / "comparison.csv").exists()
+
+
 def test_growing_a_split_leaves_the_others_alone(simulated, tmp_path):
     run("--pipelines", "simulation", data=tmp_path, train=1, valid=1, test=1)
     before = finished(tmp_path)

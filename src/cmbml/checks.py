@@ -9,6 +9,7 @@ from typing import Any
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
+from cmbml.pipelines import method_names
 from cmbml.science.instrument import Instrument, channel_names
 
 
@@ -32,14 +33,18 @@ def unused_groups(given: set[str], pipeline: Pipeline) -> list[str]:
 
 
 AGREEING = (
-    ("nside", ("maps", "target", "mask", "pyilc", "analysis")),
-    ("lmax", ("maps", "target", "pyilc", "analysis")),
+    ("nside", ("maps", "target", "mask", *method_names(), "analysis")),
+    ("lmax", ("maps", "target", *method_names(), "analysis")),
     ("apodisation_deg", ("mask", "analysis")),
     ("taper", ("mask", "analysis")),
 )
 """Numbers that groups share, and the groups; a group without the number is passed over."""
 
-BEAMS = (("target", "fwhm_arcmin"), ("pyilc", "fwhm_arcmin"), ("analysis", "map_fwhm_arcmin"))
+BEAMS = (
+    ("target", "fwhm_arcmin"),
+    *((method, "fwhm_arcmin") for method in method_names()),
+    ("analysis", "map_fwhm_arcmin"),
+)
 """Where the common target beam stands."""
 
 

@@ -8,11 +8,13 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from cmbml.checks import resolution_conflicts
 from cmbml.partitions import Known
 from cmbml.pipelines import method_names
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_size, alm_to_map, filter_alm
 from cmbml.science.instrument import Observations
+from cmbml.science.skymap import beam_header
 from tests.kedro_runs import ROOT
 
 INPUTS = {
@@ -106,6 +108,7 @@ def test_it_writes_one_map_per_simulation_at_the_target_beam(project, method):
         assert result.unit == "uK_CMB"
         assert result.stokes in ("I", "IQU")
         assert result.nside == params["maps"].nside
+        assert result.header == beam_header(params["target"].fwhm_arcmin, lmax)
         assert np.isfinite(result.values).all()
         # chance correlations cost a method part of the CMB of so small a map
         assert np.corrcoef(result.values[0], truth)[0, 1] > 0.9
@@ -136,3 +139,15 @@ def test_it_is_fingerprinted_by_what_it_uses(project, method):
     first = cleaned(project, method, {"sim0000": sky(project, 0)})["sim0000"]
     assert set(first.recipe) == {"partition", "function", "version", "parameters", "inputs"}
     assert first.recipe["parameters"] != {}
+
+
+@every_method
+@pytest.mark.parametrize("key", ["fwhm_arcmin", "nside", "lmax"])
+def test_another_resolution_than_that_of_the_truth_is_named_before_a_run(project, method, key):
+    params, _ = project
+    own = params[method]
+    changed = own.model_construct(**own.model_dump() | {key: getattr(own, key) + 1})
+    pipeline = pipelines["simulation"] + pipelines[method]
+    assert resolution_conflicts(params, pipeline) == []
+    (sentence,) = resolution_conflicts({**params, method: changed}, pipeline)
+    assert f"{method}.{key} " in sentence

@@ -2,7 +2,7 @@ import healpy as hp
 import numpy as np
 import pytest
 
-from cmbml.science.skymap import UNSEEN, SkyMap, is_unseen, map_unit
+from cmbml.science.skymap import UNSEEN, SkyMap, beam_header, check_beam, is_unseen, map_unit
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,19 @@ def test_brightness_becomes_temperature_at_the_channels_frequency():
 def test_a_mask_has_no_other_unit():
     with pytest.raises(ValueError, match="unit '': not a unit of a sky map"):
         SkyMap(np.ones((1, 12)), "").in_unit("uK_CMB")
+
+
+def test_a_map_that_says_another_beam_or_band_limit_is_refused():
+    sky = SkyMap(np.zeros((1, 12)), "uK_CMB", header=beam_header(300.0, 32))
+    assert check_beam(sky, fwhm_arcmin=300, lmax=32, name="truth") is sky
+    with pytest.raises(
+        ValueError, match="truth: made at beam 300 arcmin, to be compared at 400 arcmin; make it"
+    ):
+        check_beam(sky, fwhm_arcmin=400, lmax=32, name="truth")
+    with pytest.raises(ValueError, match="cleaned map: made at lmax 32, to be compared at 24; make it again"):
+        check_beam(sky, fwhm_arcmin=300, lmax=24, name="cleaned map")
+
+
+def test_a_map_that_does_not_say_its_beam_is_taken_as_it_is():
+    sky = SkyMap(np.zeros((1, 12)), "uK_CMB")
+    assert check_beam(sky, fwhm_arcmin=400, lmax=32, name="truth") is sky

@@ -22,6 +22,9 @@ _DEFAULT_FIELDS = {1: ("I",), 3: ("I", "Q", "U")}
 
 HeaderValue = str | int | float | bool
 
+_BEAM_CARD, _LMAX_CARD = "FWHMARC", "LMAX"
+_ROUNDING = 1e-6
+
 
 def map_unit(text: str) -> str:
     """Return the one spelling of a map's unit; "" for a pure number (a mask).
@@ -118,3 +121,36 @@ class SkyMap:
         values = np.array(self.values)
         np.multiply(values, factor, out=values, where=~is_unseen(values))
         return replace(self, values=values, unit=unit)
+
+
+def beam_header(fwhm_arcmin: float, lmax: int) -> dict[str, HeaderValue]:
+    """Return the cards by which a map says its beam (FWHM in arcmin) and its band limit."""
+    return {_BEAM_CARD: float(fwhm_arcmin), _LMAX_CARD: int(lmax)}
+
+
+def check_beam(sky: SkyMap, *, fwhm_arcmin: float, lmax: int, name: str) -> SkyMap:
+    """Return the map if it is at this beam and band limit, or does not say.
+
+    Parameters
+    ----------
+    sky
+        The map, whose header may hold what `beam_header` writes.
+    fwhm_arcmin, lmax
+        What it is to have.
+    name
+        What the error calls the map.
+
+    Raises
+    ------
+    ValueError
+        If its header says another beam, or another band limit.
+    """
+    for (key, wanted), unit in zip(beam_header(fwhm_arcmin, lmax).items(), (" arcmin", ""), strict=True):
+        stated = float(sky.header.get(key, wanted))
+        if abs(stated - float(wanted)) > _ROUNDING * float(wanted):
+            what = "beam" if key == _BEAM_CARD else "lmax"
+            raise ValueError(
+                f"{name}: made at {what} {stated:g}{unit}, to be compared at {wanted:g}{unit}; make it again "
+                f"with this {what}, or restore the {what} it was made with"
+            )
+    return sky

@@ -17,7 +17,7 @@ from cmbml.pipelines.analysis.settings import Analysis
 from cmbml.pipelines.analysis.spectra import band_edges, mean_relative_deviation, sky_spectra
 from cmbml.pipelines.analysis.tables import simulation_rows, spectrum_rows
 from cmbml.science.instrument import Instrument, Observations
-from cmbml.science.skymap import SkyMap
+from cmbml.science.skymap import SkyMap, check_beam
 
 Array = NDArray[Any]
 Record = dict[str, list[dict[str, Any]]]
@@ -43,7 +43,8 @@ def measure(truth: SkyMap, cleaned: SkyMap, mask: AnalysisMask, analysis: Analys
     Raises
     ------
     ValueError
-        If the cleaned map holds more fields than the truth, or a unit is not uK_CMB.
+        If the cleaned map holds more fields than the truth, a unit is not uK_CMB, or one of the two says
+        that it was made at another beam or band limit than the comparison's.
     """
     known, found = (
         _prepared(sky, mask, analysis, name) for sky, name in ((truth, "truth"), (cleaned, "cleaned map"))
@@ -81,6 +82,7 @@ def measure_channels(
 
 
 def _prepared(sky: SkyMap, mask: AnalysisMask, analysis: Analysis, name: str) -> Array:
+    check_beam(sky, fwhm_arcmin=analysis.map_fwhm_arcmin, lmax=analysis.lmax, name=name)
     values = sky.in_unit("uK_CMB").values
     return postprocess(values, mask, analysis=analysis, fwhm_arcmin=analysis.map_fwhm_arcmin, name=name)
 

@@ -8,10 +8,10 @@ from cmbml.partitions import Loader, Partition, check_origin, lift, restrict
 from cmbml.pipelines.pyilc.ilc import needlet_ilc, polarised_needlet_ilc
 from cmbml.pipelines.pyilc.settings import NeedletILC
 from cmbml.science.instrument import Instrument, Observations
-from cmbml.science.skymap import SkyMap
+from cmbml.science.skymap import SkyMap, beam_header
 from cmbml.science.units import MAP_UNIT
 
-VERSION = 1
+VERSION = 2
 """Raised when the cleaned maps change for equal settings."""
 
 
@@ -66,8 +66,10 @@ def clean_simulation(observations: Observations, instrument: Instrument, setting
     used = used_channels(instrument, settings)
     beams = np.stack([channel.beam_window(settings.lmax) for channel in used])  # (n_channels, lmax + 1)
     if settings.stokes == "I":
-        return SkyMap(needlet_ilc(observations.intensity(used), beams, settings=settings).cleaned, MAP_UNIT)
-    return SkyMap(polarised_needlet_ilc(observations.stokes(used), beams, settings=settings), MAP_UNIT)
+        cleaned = needlet_ilc(observations.intensity(used), beams, settings=settings).cleaned
+    else:
+        cleaned = polarised_needlet_ilc(observations.stokes(used), beams, settings=settings)
+    return SkyMap(cleaned, MAP_UNIT, header=beam_header(settings.fwhm_arcmin, settings.lmax))
 
 
 def used_channels(instrument: Instrument, settings: NeedletILC) -> Instrument:

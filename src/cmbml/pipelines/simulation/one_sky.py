@@ -26,7 +26,7 @@ from cmbml.science.chains import Chain
 from cmbml.science.harmonics import alm_size, change_lmax
 from cmbml.science.instrument import Channel, Instrument, Observations
 from cmbml.science.seeds import generator_of, seed_of
-from cmbml.science.skymap import SkyMap
+from cmbml.science.skymap import SkyMap, beam_header
 from cmbml.science.spectra import PowerSpectra, TheorySpectra
 from cmbml.science.units import MAP_UNIT
 
@@ -92,7 +92,11 @@ def cmb(theory: TheorySpectra, seeds: Record, *, lmax: int, polarised: bool, kin
 def truth(cmb_alm: Array, *, target: Target) -> SkyMap:
     """Return the CMB at the common target beam."""
     alm = change_lmax(cmb_alm, target.lmax)
-    return SkyMap(target_map(alm, target.fwhm_arcmin, target.nside), MAP_UNIT)
+    return SkyMap(
+        target_map(alm, target.fwhm_arcmin, target.nside),
+        MAP_UNIT,
+        header=beam_header(target.fwhm_arcmin, target.lmax),
+    )
 
 
 def observations(

@@ -20,7 +20,7 @@ from cmbml.science.harmonics import alm_size, alm_to_map, filter_alm, map_to_alm
 from cmbml.science.instrument import Channel, Instrument, Observations
 from cmbml.science.pixel_window import pixel_window
 from cmbml.science.pixels import check_band_limit
-from cmbml.science.skymap import SkyMap, is_unseen
+from cmbml.science.skymap import SkyMap, beam_header, is_unseen
 from cmbml.science.units import MAP_UNIT, parse_unit
 
 Array = NDArray[Any]
@@ -203,7 +203,11 @@ def planck_truth(
         )
     alm = measured_alm(planck_nilc.in_unit(MAP_UNIT), fields=3 if polarised else 1, lmax=target.lmax)
     window = _beam_between(planck.nilc_fwhm_arcmin, target.fwhm_arcmin, target.lmax)
-    return SkyMap(alm_to_map(filter_alm(alm, window), target.nside).astype(np.float32), MAP_UNIT)
+    return SkyMap(
+        alm_to_map(filter_alm(alm, window), target.nside).astype(np.float32),
+        MAP_UNIT,
+        header=beam_header(target.fwhm_arcmin, target.lmax),
+    )
 
 
 def planck_foregrounds(

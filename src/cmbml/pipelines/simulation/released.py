@@ -6,7 +6,7 @@ from cmbml.pipelines.simulation.settings import Target
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_to_map, filter_alm, map_to_alm
 from cmbml.science.masks import check_values
-from cmbml.science.skymap import SkyMap
+from cmbml.science.skymap import SkyMap, beam_header
 from cmbml.science.units import MAP_UNIT
 
 
@@ -58,4 +58,8 @@ def common_truth(released: SkyMap, *, fwhm_arcmin: float, target: Target, polari
     check_values(sky, np.ones(released.npix), name="true CMB")
     rest = np.sqrt(target.fwhm_arcmin**2 - fwhm_arcmin**2) * ARCMIN
     alm = filter_alm(map_to_alm(sky, target.lmax), beam_window(rest, target.lmax))
-    return SkyMap(alm_to_map(alm, target.nside).astype(np.float32), MAP_UNIT)
+    return SkyMap(
+        alm_to_map(alm, target.nside).astype(np.float32),
+        MAP_UNIT,
+        header=beam_header(target.fwhm_arcmin, target.lmax),
+    )
