@@ -8,6 +8,7 @@ from cmbml.checks import (
     count_conflicts,
     instrument_conflicts,
     resolution_conflicts,
+    resumption_conflicts,
     stokes_conflicts,
     unknown_keys,
     unused_groups,
@@ -115,3 +116,10 @@ def test_what_is_fetched_need_not_be_simulated():
     read = ["instrument_table", "params:instrument", "params:assets"]
     fetching = Pipeline([Node(keep, read, "raw", name="keep")])
     assert instrument_conflicts(parameters, fetching, catalog(parameters)) == []
+
+
+def test_kedros_own_way_to_resume_is_refused_where_parameters_change():
+    assert resumption_conflicts({"data", "n_jobs"}, only_missing=True) == []
+    assert resumption_conflicts({"data", "seed"}, only_missing=False) == []
+    (sentence,) = resumption_conflicts({"data", "seed", "noise.scale"}, only_missing=True)
+    assert sentence.startswith("--only-missing-outputs with noise.scale, seed: it skips every product")

@@ -131,6 +131,21 @@ def channels_of(group: Any) -> Any:
     return group.get("channels") if isinstance(group, dict) else getattr(group, "channels", None)
 
 
+HARMLESS = frozenset({"data", "results", "n_jobs", "threads", "assets_folder", "on_mismatch"})
+"""What may be given together with --only-missing-outputs: none of it changes a result that is there."""
+
+
+def resumption_conflicts(given: set[str], *, only_missing: bool) -> list[str]:
+    """Return a sentence if Kedro is to skip products that parameters of this run may change."""
+    changing = sorted(given - HARMLESS)
+    if not only_missing or not changing:
+        return []
+    return [
+        f"--only-missing-outputs with {', '.join(changing)}: it skips every product that is there, whatever "
+        "parameters it was made with; leave it out, a run skips by itself what is up to date"
+    ]
+
+
 def is_used(group: str, pipeline: Pipeline) -> bool:
     """Return whether a node of the pipeline reads a group of parameters."""
     read = (name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:"))

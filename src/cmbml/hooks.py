@@ -15,6 +15,7 @@ from cmbml.checks import (
     count_conflicts,
     instrument_conflicts,
     resolution_conflicts,
+    resumption_conflicts,
     stokes_conflicts,
     unknown_keys,
     unused_groups,
@@ -78,7 +79,11 @@ class CheckHooks:
             another, a foreground preset cannot be built, or noise lacks what it is
             made from.
         """
-        problems = self.problems(pipeline, catalog)
+        only_missing = bool(run_params.get("only_missing_outputs"))
+        problems = [
+            *resumption_conflicts(self._given, only_missing=only_missing),
+            *self.problems(pipeline, catalog),
+        ]
         if problems:
             raise ValueError("the configuration cannot work:\n- " + "\n- ".join(problems))
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import astropy.units as u
-from astropy.cosmology import Planck18
 
 MAP_UNIT = "uK_CMB"
 """Unit of every map inside the code."""
@@ -25,7 +24,8 @@ _PATTERN = re.compile(
     r"^\(?(?P<prefix>(?-i:[nuµμmkMG]?))(?P<base>K_?CMB|K_?RJ|K|JY/SR)\)?(\^?(\*\*)?(?P<power>[12]))?$",
     re.IGNORECASE | re.ASCII,
 )
-_T_CMB = float(Planck18.Tcmb0.to_value(u.K))
+T_CMB = 2.7255
+"""Temperature of the CMB in K: Fixsen 2009, ApJ 707, 916."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _janskys(base: str, frequency_ghz: float) -> float:
         return 1.0
     frequency = frequency_ghz * u.GHz
     if base == "K_CMB":
-        equivalence = u.thermodynamic_temperature(frequency, _T_CMB * u.K)
+        equivalence = u.thermodynamic_temperature(frequency, T_CMB * u.K)
     else:
         equivalence = u.brightness_temperature(frequency)
     return float((1 * u.K).to_value(u.Jy / u.sr, equivalencies=equivalence))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import camb
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from cmbml.pipelines.simulation.cosmology import (
     check_cosmology,
     cosmology_spectra,
     draw_cosmology,
+    massive_neutrinos,
     mean_cosmology,
     parameter_table,
 )
@@ -189,3 +191,11 @@ def test_spectra_are_those_of_the_published_benchmark(shared_file: Callable[[str
         np.testing.assert_allclose(
             spectra.dl(name)[2 : len(rows) + 2], rows[:, column], rtol=3e-3, err_msg=name
         )
+
+
+def test_a_large_sum_of_neutrino_masses_is_shared_by_three() -> None:
+    assert massive_neutrinos(0.06) == {"num_massive_neutrinos": 1}
+    assert massive_neutrinos(0.6) == {"num_massive_neutrinos": 3, "neutrino_hierarchy": "degenerate"}
+    settings = camb.set_params(**{**mean_cosmology(WMAP), "mnu": 0.6}, **massive_neutrinos(0.6), omk=0.0)
+    assert settings.num_nu_massive == 3
+    assert settings.nu_mass_eigenstates == 1  # of one mass

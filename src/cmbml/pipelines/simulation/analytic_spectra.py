@@ -39,11 +39,12 @@ from numpy.typing import NDArray
 from scipy.special import j0
 
 from cmbml.science.spectra import PowerSpectra, TheorySpectra
+from cmbml.science.units import T_CMB
 
 Array = NDArray[np.float64]
 
-_T0 = 2.7255e6
-"""Temperature of the CMB in uK: Fixsen 2009, ApJ 707, 916."""
+_T0 = 1e6 * T_CMB
+"""Temperature of the CMB in uK."""
 
 _LIGHT = 299792.458
 """km/s."""

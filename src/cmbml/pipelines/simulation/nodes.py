@@ -32,7 +32,7 @@ Lazy = dict[str, Partition]
 Loaders = Mapping[str, Loader]
 
 # Raised when the results of a function change for equal settings, one for each function of `one_sky`.
-SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 2, 2, 1, 3, 3, 2, 2
+SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 2, 2, 1, 4, 3, 2, 2
 NOISE_SOURCES = 1
 
 
