@@ -1,0 +1,38 @@
+"""Benchmarks are no part of the tests, but what they call is there."""
+
+import ast
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kedro_runs import ROOT
+
+MODULES = sorted((ROOT / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_benchmark_names_what_there_is(path: Path, monkeypatch):
+    """Import what it imports from the project and from its neighbours."""
+    monkeypatch.setattr(sys, "path", [str(path.parent), *sys.path])
+    imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    for node in imports:
+        if node.module and (node.module.startswith("cmbml") or (path.parent / f"{node.module}.py").exists()):
+            module = importlib.import_module(node.module)
+            missing = [
+                name.name
+                for name in node.names
+                if not hasattr(module, name.name) and not is_module(f"{node.module}.{name.name}")
+            ]
+            assert missing == []
+
+
+def is_module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def test_every_benchmark_is_run():
+    text = (ROOT / "benchmarks" / "run.py").read_text()
+    assert [path.stem for path in MODULES if path.stem.startswith("bench_") and path.stem not in text] == []
