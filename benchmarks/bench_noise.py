@@ -33,6 +33,7 @@ from cmbml.science.harmonics import map_to_alm
 from cmbml.science.instrument import Channel, Observations
 from cmbml.science.skymap import SkyMap
 from cmbml.science.threads import set_thread_count
+from cmbml.science.units import Calibration
 
 NSIDE, LMAX = 512, 1024
 MODEL_LMAX, COMPONENTS = 4096, 100
@@ -83,7 +84,7 @@ def channel_sources(channel: Channel, nside: int) -> dict[str, np.ndarray]:
     fields = len(channel.stokes)
     return noise_sources(
         channel.stokes,
-        channel.frequency_ghz,
+        Calibration(channel.frequency_ghz),
         nside=nside,
         settings=CORRELATED,
         variances=SkyMap(np.stack(rows), "uK_CMB2", COVARIANCES),
@@ -204,9 +205,10 @@ def noise_model(stokes: str, *, transforms: str, limit: float | None) -> dict:
         for number in range(NOISE_MAPS)
     }
     settings = MODEL.model_copy(update={"transforms": transforms})
+    at_100 = Calibration(100.0)
 
     def build() -> None:
-        fit_noise_model(maps, average_map(maps, stokes, 100.0), 100.0, settings=settings)
+        fit_noise_model(maps, average_map(maps, stokes, at_100), at_100, settings=settings)
 
     def transform() -> None:
         for loader in maps.values():

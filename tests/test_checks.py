@@ -7,6 +7,7 @@ from kedro.pipeline import Node, Pipeline
 from cmbml.checks import (
     count_conflicts,
     instrument_conflicts,
+    read_only_conflicts,
     resolution_conflicts,
     resumption_conflicts,
     stokes_conflicts,
@@ -123,3 +124,44 @@ def test_kedros_own_way_to_resume_is_refused_where_parameters_change():
     assert resumption_conflicts({"data", "seed"}, only_missing=False) == []
     (sentence,) = resumption_conflicts({"data", "seed", "noise.scale"}, only_missing=True)
     assert sentence.startswith("--only-missing-outputs with noise.scale, seed: it skips every product")
+
+
+CHANNEL_FILES = {
+    "type": "cmbml.datasets.ChannelFilesDataset",
+    "path": "/absent",
+    "files": {"100": "a.fits"},
+    "dataset": {"type": "cmbml.datasets.HealpixMapDataset"},
+}
+PARTITIONS = {
+    "type": "cmbml.datasets.ParallelPartitionedDataset",
+    "path": "/absent",
+    "dataset": {"type": "cmbml.datasets.JsonRecordDataset"},
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "refused"),
+    [
+        (PARTITIONS, False),
+        ({**PARTITIONS, "read_only": True}, True),
+        (CHANNEL_FILES, True),
+        ({**CHANNEL_FILES, "files": {}, "type": "cmbml.datasets.ChannelFoldersDataset"}, True),
+        (
+            {
+                "type": "cmbml.datasets.AlternativesDataset",
+                "dataset": {"type": "cmbml.datasets.JsonRecordDataset"},
+                "alternatives": [{"filepath": "/absent"}],
+            },
+            True,
+        ),
+        ({"type": "cmbml.datasets.DeferredDataset", "dataset": {**PARTITIONS, "read_only": True}}, True),
+    ],
+    ids=["written", "partitions", "channel files", "channel folders", "alternatives", "deferred"],
+)
+def test_what_is_only_read_is_not_made(entry, refused):
+    entry = {key: value for key, value in entry.items() if value != {}}
+    entries = DataCatalog.from_config({"sky": {**entry, "metadata": {"only_read": "run that"}}})
+    made = Pipeline([Node(keep, "params:maps", "sky", name="keep")])
+    sentence = "sky: in this environment it is only read, and this run would make it; run that"
+    assert read_only_conflicts(made, entries) == ([sentence] if refused else [])
+    assert read_only_conflicts(Pipeline([Node(keep, "sky", "out", name="keep")]), entries) == []

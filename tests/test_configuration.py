@@ -9,6 +9,7 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from cmbml.checks import read_only_conflicts
 from cmbml.datasets import InstrumentTableDataset
 from cmbml.pipelines import NOT_METHODS, method_names
 from cmbml.pipelines.pyilc.ilc import ilc_scales
@@ -19,6 +20,9 @@ ENVIRONMENTS = sorted(path.name for path in (ROOT / "conf").iterdir() if path.na
 
 ONE_BEAM = ("cmb_ml_128", "cmb_ml_released_128")
 """The published dataset of nside 128 widens every beam to 82.5 arcmin."""
+
+RELEASED = {"cmb_ml_released": "cmb_ml_512", "cmb_ml_released_128": "cmb_ml_128"}
+"""Environments of released datasets, and the published set-up of their size."""
 
 
 @pytest.fixture(params=["base", *ENVIRONMENTS])
@@ -48,6 +52,44 @@ def test_every_dataset_of_every_pipeline_is_in_the_catalog(context):
     catalog = context.catalog  # made anew at every access
     unplaced = {name for name in names - in_memory if catalog.get(name).__class__.__name__ == "MemoryDataset"}
     assert unplaced == set()
+
+
+@pytest.mark.parametrize(
+    ("environment", "instead", "named"),
+    [
+        ("cmb_ml_released", "released", ["train_observations", "valid_observations", "test_observations"]),
+        (
+            "cmb_ml_released_128",
+            "released",
+            ["train_observations", "valid_observations", "test_observations"],
+        ),
+        ("planck", "planck_sky", ["test_seeds"]),
+    ],
+)
+def test_nothing_is_simulated_where_a_sky_is_only_read(environment, instead, named):
+    bootstrap_project(ROOT)
+    with KedroSession.create(project_path=ROOT, env=environment) as session:
+        catalog = session.load_context().catalog
+    found = read_only_conflicts(pipelines["simulation"], catalog)
+    assert [sentence.split(":")[0] for sentence in found] == sorted(named)
+    assert all(f"run --pipelines={instead},<methods>,analysis" in sentence for sentence in found)
+    assert read_only_conflicts(pipelines[instead] + pipelines["pyilc"] + pipelines["analysis"], catalog) == []
+
+
+def test_released_datasets_of_every_size_are_read_alike():
+    catalogs = [(ROOT / "conf" / name / "catalog.yml").read_text() for name in RELEASED]
+    assert catalogs[0] == catalogs[1]
+
+
+@pytest.mark.parametrize(("environment", "published"), list(RELEASED.items()))
+def test_released_datasets_are_cleaned_and_compared_as_published(environment, published):
+    groups = []
+    for name in (environment, published):
+        bootstrap_project(ROOT)
+        with KedroSession.create(project_path=ROOT, env=name) as session:
+            params = session.load_context().params
+        groups.append([params[group] for group in ("pyilc", "analysis", "target", "maps")])
+    assert groups[0] == groups[1]
 
 
 def test_every_group_of_parameters_is_used(context):

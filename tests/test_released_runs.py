@@ -88,6 +88,7 @@ def test_a_released_dataset_is_cleaned_and_compared(conf, tmp_path, stokes, layo
             assert np.std(truth - expected) < 0.01 * np.std(expected)  # what lies above lmax leaks
             # chance correlations cost the method part of the CMB of so small a map
             assert np.corrcoef(cleaned, truth)[0, 1] > 0.9
+            assert 0.7 < np.std(cleaned) / np.std(truth) < 1.1
     mask = hp.read_map(data / "03_primary/mask.fits")
     assert np.array_equal(mask, released_mask(NSIDE)) == (stokes == "I")
     table = compared(data)

@@ -126,6 +126,21 @@ def instrument_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog
     return sentences
 
 
+def read_only_conflicts(pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return a sentence for each product of the run that is only read, as the catalog has it.
+
+    What to do instead is told by `only_read` in the metadata of its entry.
+    """
+    sentences = []
+    for name in sorted(pipeline.all_outputs()):
+        dataset: Any = catalog.get(name)
+        if dataset is None or not dataset._describe().get("read_only"):
+            continue
+        remedy = (dataset.metadata or {}).get("only_read", "leave out the pipeline that makes it")
+        sentences.append(f"{name}: in this environment it is only read, and this run would make it; {remedy}")
+    return sentences
+
+
 def channels_of(group: Any) -> Any:
     """Return what a group of parameters says of channels; groups are models once they are validated."""
     return group.get("channels") if isinstance(group, dict) else getattr(group, "channels", None)

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from cmbml.checks import (
     count_conflicts,
     instrument_conflicts,
+    read_only_conflicts,
     resolution_conflicts,
     resumption_conflicts,
     stokes_conflicts,
@@ -76,7 +77,7 @@ class CheckHooks:
         ------
         ValueError
             If a parameter is unknown or has no effect, parameters contradict one
-            another, a foreground preset cannot be built, or noise lacks what it is
+            another, a product is only read, a foreground preset cannot be built, or noise lacks what it is
             made from.
         """
         only_missing = bool(run_params.get("only_missing_outputs"))
@@ -95,6 +96,7 @@ class CheckHooks:
             *unknown_keys(set(parameters) - self._given, self._groups),
             *unknown_keys(self._given_globals, self._globals),
             *unused_groups(self._given & self._groups, pipeline),
+            *read_only_conflicts(pipeline, catalog),
             *instrument_conflicts(parameters, pipeline, catalog),
             *resolution_conflicts(parameters, pipeline),
             *stokes_conflicts(parameters, pipeline, catalog),

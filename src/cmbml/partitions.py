@@ -225,6 +225,11 @@ def restrict(partitions: Mapping[str, Any], **options: Any) -> dict[str, Any]:
     }
 
 
+def load_part(loader: Loader, **options: Any) -> Any:
+    """Return what a loader loads, and read no more than is needed; the options are those of `restrict`."""
+    return restrict({"": loader}, **options)[""]()
+
+
 def load_once(value: Any) -> Any:
     """Return what `load` returns, and keep the last few things loaded, for inputs that simulations share.
 

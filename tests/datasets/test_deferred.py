@@ -2,11 +2,13 @@
 
 import pickle
 
+import numpy as np
 import pytest
 from kedro.io.core import DatasetError
 
-from cmbml.datasets import DeferredDataset, JsonRecordDataset
-from cmbml.partitions import Loader, lift, load_once
+from cmbml.datasets import DeferredDataset, HealpixMapDataset, JsonRecordDataset
+from cmbml.partitions import Loader, lift, load_once, load_part
+from cmbml.science.skymap import SkyMap
 
 
 def deferred(path, purpose="It is needed for this; get it there."):
@@ -64,3 +66,17 @@ def test_a_definition_without_a_path_is_refused():
 
 def test_it_says_where_its_file_is(tmp_path):
     assert "a.json" in str(deferred(tmp_path / "a.json"))
+
+
+def test_a_part_of_it_is_read_under_the_same_fingerprint(tmp_path):
+    path = str(tmp_path / "a.fits")
+    HealpixMapDataset(filepath=path).save(SkyMap(np.ones((3, 12), np.float32), "uK_CMB"))
+    definition = {"type": "cmbml.datasets.HealpixMapDataset", "filepath": path}
+    loader = DeferredDataset(dataset=definition).load()
+    assert load_part(loader, stokes="I").fields == ("I",) and loader().fields == ("I", "Q", "U")
+    assert loader.restricted(stokes="I").fingerprint == loader.fingerprint
+
+
+def test_what_has_no_parts_is_read_whole(tmp_path):
+    deferred(tmp_path / "a.json").save({"answer": 42})
+    assert load_part(deferred(tmp_path / "a.json").load(), stokes="I")["answer"] == 42

@@ -639,3 +639,26 @@ def test_wmaps_mask_is_read(shared_file):
 def test_pysms_template_says_its_unit(shared_file):
     template = load(shared_file("pysm_nside64/pysm_2/synch_t_new.fits"))
     assert (template.unit, template.nside) == ("uK_RJ", 64)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        (None, ("I",)),
+        (["I_STOKES", "Q_STOKES", "U_STOKES"], ("I",)),
+        (["II_COV", "IQ_COV", "QQ_COV"], ("II",)),
+        ([0, 1], ("I", "Q")),
+    ],
+)
+def test_fields_that_are_not_wanted_are_not_read(tmp_path, fields, kept):
+    columns = {**stokes_columns(numbers(3)), "II_COV": numbers()[0], "IQ_COV": numbers()[0]}
+    columns["QQ_COV"] = numbers()[0]
+    units = {**IN_UK, **dict.fromkeys(("II_COV", "IQ_COV", "QQ_COV"), "uK_CMB^2")}
+    path = write(tmp_path / "map.fits", columns, units, POLCCONV="COSMO")
+    whole = HealpixMapDataset(filepath=path, fields=fields)
+    part = whole.restricted(stokes="I")
+    assert part.load().fields == kept
+    np.testing.assert_array_equal(part.load().values, whole.load().values[: len(kept)])
+    assert whole.restricted(stokes="IQU").load().fields == whole.load().fields
+    with pytest.raises(DatasetError, match="read-only"):
+        part.save(part.load())

@@ -3,7 +3,7 @@ import pysm3.units as pysm_units
 import pytest
 from scipy import constants
 
-from cmbml.science.units import MAP_UNIT, MapUnit, parse_unit, unit_factor
+from cmbml.science.units import MAP_UNIT, Calibration, MapUnit, parse_unit, unit_factor
 
 T_CMB = 2.7255
 
@@ -140,3 +140,15 @@ def test_a_variance_cannot_become_a_map():
 def test_a_conversion_that_depends_on_frequency_asks_for_it():
     with pytest.raises(ValueError, match=r"unit MJy/sr: becoming uK_CMB needs the frequency of the channel"):
         unit_factor("MJy/sr", "uK_CMB")
+
+
+def test_the_response_of_the_whole_band_turns_surface_brightness_into_temperature():
+    known, unknown = Calibration(862.7, 2.27), Calibration(862.7)
+    assert known.factor("MJy/sr", "K_CMB") == pytest.approx(1 / 2.27)
+    assert known.factor("K_CMB", "Jy/sr") == pytest.approx(2.27e6)
+    assert known.factor("MJy2/sr2", "uK_CMB2") == pytest.approx((1e6 / 2.27) ** 2)
+    assert known.factor("K_CMB", "uK_CMB") == pytest.approx(1e6)
+    assert known.factor("K_RJ", "K_CMB") == unit_factor("K_RJ", "K_CMB", frequency_ghz=862.7)
+    assert unknown.factor("MJy/sr", "K_CMB") == unit_factor("MJy/sr", "K_CMB", frequency_ghz=862.7)
+    with pytest.raises(ValueError, match="one is a variance and one is not"):
+        known.factor("MJy2/sr2", "K_CMB")

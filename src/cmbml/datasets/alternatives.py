@@ -87,4 +87,5 @@ class AlternativesDataset(AbstractDataset[Any, Any]):
             **self._places[0]._describe(),
             "alternatives": self._alternatives,
             "purpose": self._purpose,
+            "read_only": True,
         }

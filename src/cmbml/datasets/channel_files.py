@@ -91,4 +91,5 @@ class ChannelFilesDataset(AbstractDataset[Any, dict[str, Deferred]]):
             "files": self._files,
             "channels": self._channels,
             "purpose": self._purpose,
+            "read_only": True,
         }

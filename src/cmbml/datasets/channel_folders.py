@@ -92,4 +92,5 @@ class ChannelFoldersDataset(AbstractDataset[Any, dict[str, dict[str, Deferred]]]
             "suffix": self._suffix,
             "channels": self._channels,
             "purpose": self._purpose,
+            "read_only": True,
         }

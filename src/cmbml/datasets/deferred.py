@@ -1,6 +1,6 @@
 """A dataset that is read only if somebody needs it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -56,6 +56,13 @@ class Deferred:
         """
         self._require()
         return self.dataset.load()
+
+    def restricted(self, **options: Any) -> "Deferred":
+        """Return the loader of a part, see `cmbml.partitions.restrict`; of all where there are no parts."""
+        dataset: Any = self.dataset
+        if not hasattr(dataset, "restricted"):
+            return self
+        return replace(self, dataset=dataset.restricted(**options))
 
     def _require(self) -> None:
         if not self.exists:

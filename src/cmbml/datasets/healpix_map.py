@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from kedro.io.core import DatasetError, Version
 from kedro_datasets._typing import ImagePreview
 
-from cmbml.datasets.healpix_layout import MapLayout
+from cmbml.datasets.healpix_layout import FIELD_OF_COLUMN, MapLayout
 from cmbml.datasets.healpix_reading import decode_map
 from cmbml.datasets.healpix_writing import encode_map
 from cmbml.datasets.picture import sky_picture
@@ -121,6 +122,19 @@ class HealpixMapDataset(AtomicFileDataset[SkyMap, SkyMap]):
             partial(encode_map, data, self._layout, column_names=self._column_names, header=self._header)
         )
 
+    def restricted(self, *, stokes: str) -> "HealpixMapDataset":
+        """Return the dataset of some Stokes fields, and of their covariances; it is only read.
+
+        Parameters
+        ----------
+        stokes
+            "I" or "IQU". Fields that the entry gives by number, or by a name that is no Stokes field, stay.
+        """
+        part = copy(self)
+        part._read_only = True  # a file is whole or not there
+        part._layout = replace(self._layout, fields=_restricted(self._layout.fields, stokes))
+        return part
+
     def preview(self, field: int = 0) -> ImagePreview:
         """Return one field in a Mollweide projection, as Kedro-Viz shows it."""
         sky_map = self.load()
@@ -143,3 +157,12 @@ def _chosen(fields: int | str | Sequence[int | str] | None) -> tuple[int | str, 
     if fields is None:
         return None
     return (fields,) if isinstance(fields, int | str) else tuple(fields)
+
+
+def _restricted(fields: tuple[int | str, ...] | None, stokes: str) -> tuple[int | str, ...] | None:
+    """Return those of the fields that are made of some Stokes parameters."""
+    if fields is None:
+        return None if stokes == "IQU" else tuple(stokes)
+    other = set("IQU") - set(stokes)
+    named = (FIELD_OF_COLUMN.get(str(field).upper(), "") for field in fields)
+    return tuple(field for field, name in zip(fields, named, strict=True) if not other & set(name)) or fields

@@ -227,6 +227,7 @@ class ParallelPartitionedDataset(PartitionedDataset):  # type: ignore[misc]
             "threads": self._threads,
             "limit": self._limit,
             "allow_missing": self._allow_missing,
+            "read_only": self._read_only,
         }
 
     def _kept(self, data: Mapping[str, Lazy]) -> list[str]:

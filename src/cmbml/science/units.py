@@ -115,6 +115,32 @@ def unit_factor(unit: str, to: str, *, frequency_ghz: float | None = None) -> fl
     return float(old.factor / new.factor * per_base**old.power)
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What turns the units of a channel's maps into one another.
+
+    Parameters
+    ----------
+    frequency_ghz
+        Centre frequency of the channel.
+    mjy_per_k
+        What its whole band makes of fluctuations of the CMB, MJy/sr per K_CMB; None for that at the centre
+        frequency.
+    """
+
+    frequency_ghz: float
+    mjy_per_k: float | None = None
+
+    def factor(self, unit: str, to: str) -> float:
+        """Return the number that turns a map in `unit` into one in `to`; see `unit_factor`."""
+        old, new = parse_unit(unit), parse_unit(to)
+        if self.mjy_per_k is None or old.power != new.power or {old.base, new.base} != {"K_CMB", "Jy/sr"}:
+            return unit_factor(unit, to, frequency_ghz=self.frequency_ghz)
+        janskys = self.mjy_per_k * 1e6
+        per_base = janskys if old.base == "K_CMB" else 1 / janskys
+        return float(old.factor / new.factor * per_base**old.power)
+
+
 def _janskys(base: str, frequency_ghz: float) -> float:
     """Return one unit of `base` in Jy/sr."""
     if base == "Jy/sr":

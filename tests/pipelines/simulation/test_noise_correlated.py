@@ -13,6 +13,7 @@ from cmbml.pipelines.simulation.noise_variance import COVARIANCES
 from cmbml.science.instrument import Channel
 from cmbml.science.resolution import resample
 from cmbml.science.skymap import SkyMap
+from cmbml.science.units import Calibration
 from tests.pipelines.simulation.noise_inputs import InMemory, gaussian_maps, model_settings, noise_settings
 
 NSIDE = 16
@@ -20,9 +21,9 @@ NPIX, LMAX = 12 * NSIDE**2, 3 * NSIDE - 1
 ELL = np.arange(LMAX + 1)
 MEASURED = slice(4, 2 * NSIDE)
 """Multipoles at which spectra of maps are measured well."""
-GHZ = 142.9
-POLARISED = Channel("143", GHZ, 7.3, "IQU")
-INTENSITY = Channel("143", GHZ, 7.3, "I")
+AT_143 = Calibration(142.9)
+POLARISED = Channel("143", AT_143.frequency_ghz, 7.3, "IQU")
+INTENSITY = Channel("143", AT_143.frequency_ghz, 7.3, "I")
 MODES = 2 / (2 * ELL + 1)
 """Relative variance of a spectrum that is realised on the whole sky."""
 
@@ -59,7 +60,7 @@ def draws(
 ) -> np.ndarray:
     chosen = settings(**changed)
     sources = noise_sources(
-        channel.stokes, GHZ, nside=NSIDE, settings=chosen, model=model, variances=variances
+        channel.stokes, AT_143, nside=NSIDE, settings=chosen, model=model, variances=variances
     )
     return np.stack(
         [draw_noise(channel, NSIDE, seed=seed, settings=chosen, sources=sources) for seed in range(n)]
@@ -185,14 +186,14 @@ def made_model() -> dict[str, np.ndarray]:
         f"{number:03d}": InMemory(SkyMap(values.astype(np.float32), "uK_CMB"))
         for number, values in enumerate(gaussian_maps(80, target_spectra(), NSIDE, seed=1))
     }
-    return fit_noise_model(maps, average_map(maps, "IQU", GHZ), GHZ, settings=model_settings())
+    return fit_noise_model(maps, average_map(maps, "IQU", AT_143), AT_143, settings=model_settings())
 
 
 def test_a_model_of_drawn_noise_is_the_model_it_was_drawn_from(made_model):
     n = 80
     maps = draws(n, made_model, anisotropy=0, coherence=16)
     again = {f"{number:03d}": InMemory(SkyMap(values, "uK_CMB")) for number, values in enumerate(maps)}
-    second = fit_noise_model(again, average_map(again, "IQU", GHZ), GHZ, settings=model_settings())
+    second = fit_noise_model(again, average_map(again, "IQU", AT_143), AT_143, settings=model_settings())
     measured = slice(8, 2 * NSIDE)
     ratio = second["mean_cl"][:3, measured] / made_model["mean_cl"][:3, measured]
     error = np.sqrt(2 * MODES[measured] / 0.9 / n)  # of two means
@@ -209,7 +210,7 @@ def test_a_model_of_drawn_noise_is_the_model_it_was_drawn_from(made_model):
 def test_without_coherence_realisations_would_be_counted_twice(made_model):
     spread = [
         np.mean(
-            correlated_sources(made_model, "IQU", GHZ, nside=NSIDE, settings=settings(coherence=width))[
+            correlated_sources(made_model, "IQU", AT_143, nside=NSIDE, settings=settings(coherence=width))[
                 "spread"
             ][:, 0, 4 : 2 * NSIDE]
             ** 2
@@ -221,7 +222,7 @@ def test_without_coherence_realisations_would_be_counted_twice(made_model):
 
 def test_beyond_the_models_lmax_the_noise_goes_on_as_it_ended():
     short = fixed_model(target_spectra()[:1, :21])
-    mean = from_features(correlated_sources(short, "I", GHZ, nside=NSIDE, settings=settings())["mean"])
+    mean = from_features(correlated_sources(short, "I", AT_143, nside=NSIDE, settings=settings())["mean"])
     np.testing.assert_allclose(mean[0, :21], target_spectra()[0, :21], rtol=1e-8)
     tail = 10 ** np.mean(np.log10(target_spectra()[0, 19:21]))
     np.testing.assert_allclose(mean[0, 21:], tail, rtol=1e-8)
@@ -252,7 +253,7 @@ def test_the_average_is_added_in_every_simulation():
     values = np.random.default_rng(0).normal(size=(3, 12 * 8**2)).astype(np.float32)
     model, chosen = fixed_model(target_spectra()), settings(average_map=True, scale=2.0)
     sources = noise_sources(
-        "IQU", GHZ, nside=NSIDE, settings=chosen, model=model, average=SkyMap(values / 1e6, "K_CMB")
+        "IQU", AT_143, nside=NSIDE, settings=chosen, model=model, average=SkyMap(values / 1e6, "K_CMB")
     )
     np.testing.assert_allclose(sources["average"], resample(values, NSIDE), atol=1e-4)
     assert sources["average"].shape == (3, NPIX) and sources["average"].dtype == np.float32
@@ -276,17 +277,17 @@ def test_only_the_recipe_of_the_reference_takes_its_seeds():
 def test_no_noise_needs_nothing(changed):
     chosen = noise_settings(**changed)
     assert not (chosen.uses_model or chosen.uses_average or chosen.uses_variances)
-    assert noise_sources("IQU", GHZ, nside=4, settings=chosen) == {}
+    assert noise_sources("IQU", AT_143, nside=4, settings=chosen) == {}
     assert not draw_noise(POLARISED, 4, seed=1, settings=chosen, sources={}).any()
 
 
 def test_what_does_not_fit_is_refused():
     model = fixed_model(target_spectra()[:1])
     with pytest.raises(ValueError, match="noise model: has intensity only, the channel measures IQU"):
-        correlated_sources(model, "IQU", GHZ, nside=NSIDE, settings=settings())
+        correlated_sources(model, "IQU", AT_143, nside=NSIDE, settings=settings())
     with pytest.raises(ValueError, match=r"noise\.recipe reference: has intensity only"):
         correlated_sources(
-            fixed_model(target_spectra()), "IQU", GHZ, nside=NSIDE, settings=settings(recipe="reference")
+            fixed_model(target_spectra()), "IQU", AT_143, nside=NSIDE, settings=settings(recipe="reference")
         )
     with pytest.raises(ValueError, match="its unit is K_CMB, must be uK_CMB"):
         read_model({**model, "unit": np.array("K_CMB")})
@@ -295,5 +296,5 @@ def test_what_does_not_fit_is_refused():
     average = SkyMap(np.zeros((1, 12)), "uK_CMB")
     with pytest.raises(ValueError, match="has intensity only, the channel measures IQU"):
         correlated_sources(
-            fixed_model(target_spectra()), "IQU", GHZ, nside=NSIDE, settings=settings(), average=average
+            fixed_model(target_spectra()), "IQU", AT_143, nside=NSIDE, settings=settings(), average=average
         )

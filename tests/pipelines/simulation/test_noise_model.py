@@ -14,12 +14,12 @@ from cmbml.pipelines.simulation.noise_model import (
 )
 from cmbml.science.masks import galactic_mask
 from cmbml.science.skymap import UNSEEN, SkyMap
-from cmbml.science.units import unit_factor
+from cmbml.science.units import Calibration, unit_factor
 from tests.pipelines.simulation.noise_inputs import InMemory, gaussian_maps, model_settings
 
 NSIDE, LMAX = 16, 32
 NPIX = 12 * NSIDE**2
-GHZ = 142.9
+AT_143 = Calibration(142.9)
 
 
 def noise_spectra(lmax: int = 3 * NSIDE - 1) -> np.ndarray:
@@ -34,7 +34,7 @@ def noise_spectra(lmax: int = 3 * NSIDE - 1) -> np.ndarray:
 
 def simulations(count: int, unit: str = "uK_CMB", n_spectra: int = 4, seed: int = 0) -> dict[str, InMemory]:
     maps = gaussian_maps(count, noise_spectra()[:n_spectra], NSIDE, seed=seed)
-    factor = unit_factor("uK_CMB", unit, frequency_ghz=GHZ)
+    factor = unit_factor("uK_CMB", unit, frequency_ghz=AT_143.frequency_ghz)
     return {
         f"mc_{number:05d}": InMemory(SkyMap((values * factor).astype(np.float32), unit))
         for number, values in enumerate(maps)
@@ -43,14 +43,14 @@ def simulations(count: int, unit: str = "uK_CMB", n_spectra: int = 4, seed: int 
 
 @pytest.mark.parametrize("unit", ["uK_CMB", "K_CMB", "MJy/sr"])
 def test_the_average_is_the_mean_of_the_maps_in_microkelvin(unit):
-    found = average_map(simulations(3, unit), "IQU", GHZ)
+    found = average_map(simulations(3, unit), "IQU", AT_143)
     expected = np.mean([loader.value.values for loader in simulations(3).values()], axis=0)
     assert (found.unit, found.fields) == ("uK_CMB", ("I", "Q", "U"))
     np.testing.assert_allclose(found.values, expected, atol=3e-6 * np.abs(expected).max())
 
 
 def test_only_the_fields_of_the_channel_are_averaged():
-    assert average_map(simulations(2), "I", GHZ).values.shape == (1, NPIX)
+    assert average_map(simulations(2), "I", AT_143).values.shape == (1, NPIX)
 
 
 def test_the_mask_is_the_references(shared_file):
@@ -104,7 +104,7 @@ def test_the_power_that_the_mask_takes_is_put_back():
 def test_the_model_holds_the_spectra_of_its_maps():
     n = 60
     maps = simulations(n)
-    model = fit_noise_model(maps, average_map(maps, "IQU", GHZ), GHZ, settings=model_settings())
+    model = fit_noise_model(maps, average_map(maps, "IQU", AT_143), AT_143, settings=model_settings())
     assert model["names"].tolist() == ["TT", "EE", "BB", "TE"]
     assert model["components"].shape == (n, 4, LMAX + 1) and model["variance"].shape == (n,)
     expected = noise_spectra()[:, : LMAX + 1]
@@ -127,19 +127,29 @@ def test_monopoles_are_counted_and_taken_out():
         name: InMemory(SkyMap(loader.value.values + np.float32(offset), "uK_CMB"))
         for (name, loader), offset in zip(simulations(3, n_spectra=1).items(), offsets, strict=True)
     }
-    model = fit_noise_model(maps, average_map(maps, "I", GHZ), GHZ, settings=model_settings())
+    model = fit_noise_model(maps, average_map(maps, "I", AT_143), AT_143, settings=model_settings())
     mask = model_mask(NSIDE, 5, 1)
     own = [np.sum(m.value.values[0] * mask, dtype=float) / mask.sum() for m in maps.values()]
     assert model["monopole_mean"] == pytest.approx(np.mean(own), rel=1e-6)
     assert model["monopole_sd"] == pytest.approx(np.std(own, ddof=1), rel=1e-6)
     without = simulations(3, n_spectra=1)
-    same = fit_noise_model(without, average_map(without, "I", GHZ), GHZ, settings=model_settings())
+    same = fit_noise_model(without, average_map(without, "I", AT_143), AT_143, settings=model_settings())
     np.testing.assert_allclose(model["mean_cl"], same["mean_cl"], rtol=1e-4)
 
 
+class Restrictable(InMemory):
+    """A loader that must be told which fields to read."""
+
+    def restricted(self, *, stokes: str) -> InMemory:
+        return InMemory(SkyMap(self.value.values[: len(stokes)], self.value.unit))
+
+    def __call__(self) -> SkyMap:
+        raise AssertionError("all fields are read")
+
+
 def test_a_model_of_intensity_does_not_read_polarisation():
-    maps = simulations(3)
-    model = fit_noise_model(maps, average_map(maps, "I", GHZ), GHZ, settings=model_settings())
+    maps = {name: Restrictable(loader.value) for name, loader in simulations(3).items()}
+    model = fit_noise_model(maps, average_map(maps, "I", AT_143), AT_143, settings=model_settings())
     assert model["names"].tolist() == ["TT"] and model["components"].shape == (3, 1, LMAX + 1)
 
 
@@ -149,8 +159,8 @@ def test_each_map_is_read_once_per_pass_and_then_let_go():
     def peak(count: int) -> int:
         tracemalloc.start()
         maps = {f"{number:03d}": Made(number, nside) for number in range(count)}
-        average = average_map(maps, "I", GHZ)
-        fit_noise_model(maps, average, GHZ, settings=model_settings(lmax_factor=0.5))
+        average = average_map(maps, "I", AT_143)
+        fit_noise_model(maps, average, AT_143, settings=model_settings(lmax_factor=0.5))
         assert [made.calls for made in maps.values()] == [2] * count
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -181,10 +191,10 @@ def test_maps_that_do_not_fit_are_refused():
     coarse = SkyMap(np.ones((1, 12 * 8**2), np.float32), "uK_CMB")
     holes = SkyMap(np.full((1, NPIX), UNSEEN, np.float32), "uK_CMB")
     with pytest.raises(ValueError, match="noise simulation b: nside 8, the others have 16"):
-        average_map({"a": InMemory(good), "b": InMemory(coarse)}, "I", GHZ)
+        average_map({"a": InMemory(good), "b": InMemory(coarse)}, "I", AT_143)
     with pytest.raises(ValueError, match="noise simulation a: has the fields I, not IQU"):
-        average_map({"a": InMemory(good)}, "IQU", GHZ)
+        average_map({"a": InMemory(good)}, "IQU", AT_143)
     with pytest.raises(ValueError, match=f"noise simulation a: {NPIX} pixels were not observed"):
-        average_map({"a": InMemory(holes)}, "I", GHZ)
+        average_map({"a": InMemory(holes)}, "I", AT_143)
     with pytest.raises(ValueError, match="made from 1 map, at least 2 are needed"):
-        fit_noise_model({"a": InMemory(good)}, good, GHZ, settings=model_settings())
+        fit_noise_model({"a": InMemory(good)}, good, AT_143, settings=model_settings())

@@ -4,19 +4,25 @@ import healpy as hp
 import numpy as np
 import pytest
 
+from cmbml.pipelines.simulation.noise_model import average_map
 from cmbml.pipelines.simulation.noise_variance import (
     COVARIANCES,
     change_variance_nside,
     rooted_noise,
     variance_root,
 )
+from cmbml.pipelines.simulation.planck_sky import in_thermodynamic_unit
+from cmbml.pipelines.simulation.settings import PlanckMaps
 from cmbml.science.instrument import Channel
 from cmbml.science.skymap import UNSEEN, SkyMap
+from cmbml.science.units import Calibration
+from tests.pipelines.simulation.noise_inputs import InMemory
 
 NSIDE = 4
 NPIX = 12 * NSIDE**2
 POLARISED = Channel("143", 142.9, 7.3, "IQU")
 INTENSITY = Channel("143", 142.9, 7.3, "I")
+PLANCK = PlanckMaps(nilc_fwhm_arcmin=5.0, mjy_per_k_545=58.04, mjy_per_k_857=2.27, debeam_floor=1e-10)
 
 
 def matrices(npix: int = NPIX, *, rank: int = 3) -> np.ndarray:
@@ -39,7 +45,7 @@ def product(root: np.ndarray) -> np.ndarray:
 
 
 def root_of(variances: SkyMap, nside: int = NSIDE, **changed) -> np.ndarray:
-    return variance_root(variances, nside, **{"stokes": "IQU", "frequency_ghz": 142.9, **changed})
+    return variance_root(variances, nside, **{"stokes": "IQU", "calibration": Calibration(142.9), **changed})
 
 
 def test_the_root_squared_is_the_covariance():
@@ -127,9 +133,21 @@ def test_surface_brightness_becomes_temperature_at_the_channels_frequency():
     kelvin = root_of(SkyMap(np.full((1, NPIX), 1e-6), "K_CMB2", ("II",)), stokes="I")
     np.testing.assert_allclose(kelvin, 1e3, rtol=1e-6)  # 1 mK
     bright = SkyMap(np.full((1, NPIX), 1.0), "MJy2/sr2", ("II",))
-    found = root_of(bright, stokes="I", frequency_ghz=545.0)
+    found = root_of(bright, stokes="I", calibration=Calibration(545.0))
     # 58 MJy/sr per K_CMB at 545 GHz (Planck 2013 results IX, A&A 571, A9, Table 6, within its bandpass)
     assert found[0, 0] == pytest.approx(1e6 / 58.04, rel=0.03)
+
+
+def test_noise_of_a_channel_is_converted_like_its_map():
+    sky = in_thermodynamic_unit(SkyMap(np.full((1, NPIX), 2.0), "MJy/sr"), "857", PLANCK)
+    channel = Channel("857", 862.7, 4.22, "I")
+    variance = SkyMap(np.full((1, NPIX), 4.0), "MJy2/sr2", ("II",))  # of noise as large as the map
+    found = root_of(variance, stokes="I", calibration=PLANCK.calibration(channel))
+    np.testing.assert_allclose(found, sky.values, rtol=1e-6)
+    np.testing.assert_allclose(found, 2e6 / 2.27, rtol=1e-6)
+    loaders = {name: InMemory(SkyMap(np.full((1, NPIX), 2.0, np.float32), "MJy/sr")) for name in "ab"}
+    average = average_map(loaders, "I", PLANCK.calibration(channel))
+    np.testing.assert_allclose(average.values, sky.values, rtol=1e-6)
 
 
 def test_a_map_without_polarisation_does_not_serve_a_polarised_channel():

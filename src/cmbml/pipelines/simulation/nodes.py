@@ -33,7 +33,7 @@ Loaders = Mapping[str, Loader]
 
 # Raised when the results of a function change for equal settings, one for each function of `one_sky`.
 SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 2, 2, 1, 4, 3, 2, 2
-NOISE_SOURCES = 1
+NOISE_SOURCES = 2
 
 
 def select_channels(instrument_table: Instrument, instrument: InstrumentSettings) -> Instrument:
@@ -207,6 +207,7 @@ def prepare_noise(
     noise_models: Loader,
     noise_averages: Loader,
     *,
+    planck: PlanckMaps,
     maps: Maps,
     noise: NoiseSettings,
 ) -> Lazy:
@@ -220,8 +221,8 @@ def prepare_noise(
         By channel, loaders.
     noise_models, noise_averages
         Loaders of loaders by channel; called only if the kind of noise needs them.
-    maps, noise
-        The settings.
+    planck, maps, noise
+        What is known of Planck's channels, and the settings.
 
     Raises
     ------
@@ -244,7 +245,7 @@ def prepare_noise(
         version=NOISE_SOURCES,
         partitioned={
             "stokes": {channel.name: channel.stokes for channel in channels},
-            "frequency_ghz": {channel.name: channel.frequency_ghz for channel in channels},
+            "calibration": {channel.name: planck.calibration(channel) for channel in channels},
             **{name: {c.name: loaders[c.name] for c in channels} for name, loaders in used.items()},
         },
         parameters={"nside": maps.nside, "settings": noise},

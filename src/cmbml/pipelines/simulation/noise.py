@@ -14,6 +14,7 @@ from cmbml.pipelines.simulation.noise_variance import rooted_noise, variance_roo
 from cmbml.science.instrument import Channel
 from cmbml.science.pixels import nside_to_npix
 from cmbml.science.skymap import SkyMap
+from cmbml.science.units import Calibration
 
 Array = NDArray[Any]
 Record = Mapping[str, Any]
@@ -21,7 +22,7 @@ Record = Mapping[str, Any]
 
 def noise_sources(
     stokes: str,
-    frequency_ghz: float,
+    calibration: Calibration,
     *,
     nside: int,
     settings: NoiseSettings,
@@ -33,8 +34,8 @@ def noise_sources(
 
     Parameters
     ----------
-    stokes, frequency_ghz
-        Fields and centre frequency of the channel.
+    stokes, calibration
+        Fields of the channel, and how surface brightness becomes temperature in it.
     nside
         Resolution of the maps.
     settings
@@ -57,7 +58,7 @@ def noise_sources(
         return correlated_sources(
             model,
             stokes,
-            frequency_ghz,
+            calibration,
             nside=nside,
             settings=settings,
             variances=variances,
@@ -65,7 +66,7 @@ def noise_sources(
         )
     if variances is None:
         return {}
-    return {"root": variance_root(variances, nside, stokes=stokes, frequency_ghz=frequency_ghz)}
+    return {"root": variance_root(variances, nside, stokes=stokes, calibration=calibration)}
 
 
 def noise_seed(seeds: Record, channel: Channel, settings: NoiseSettings) -> int:

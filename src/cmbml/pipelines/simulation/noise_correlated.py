@@ -30,7 +30,7 @@ from cmbml.science.pixels import npix_to_nside, nside_to_npix
 from cmbml.science.resolution import resample
 from cmbml.science.seeds import generator_of
 from cmbml.science.skymap import SkyMap
-from cmbml.science.units import MAP_UNIT
+from cmbml.science.units import MAP_UNIT, Calibration
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -141,7 +141,7 @@ def read_model(arrays: Arrays) -> NoiseModel:
 def correlated_sources(
     model: Arrays,
     stokes: str,
-    frequency_ghz: float,
+    calibration: Calibration,
     *,
     nside: int,
     settings: NoiseSettings,
@@ -154,8 +154,8 @@ def correlated_sources(
     ----------
     model
         What `read_model` reads.
-    stokes, frequency_ghz
-        Fields and frequency of the channel.
+    stokes, calibration
+        Fields of the channel, and how surface brightness becomes temperature in it.
     nside
         Resolution of the maps.
     settings
@@ -196,9 +196,9 @@ def correlated_sources(
     lmax = 3 * nside - 1
     sources = {"mean": at_lmax(mean, lmax)[:n_spectra], "spread": at_lmax(spread, lmax)[:, :n_spectra]}
     if variances is not None:
-        sources["root"] = variance_root(variances, nside, stokes=stokes, frequency_ghz=frequency_ghz)
+        sources["root"] = variance_root(variances, nside, stokes=stokes, calibration=calibration)
     if average is not None:
-        converted = average.in_unit(MAP_UNIT, frequency_ghz=frequency_ghz).values[: len(stokes)]
+        converted = average.values[: len(stokes)] * np.float32(calibration.factor(average.unit, MAP_UNIT))
         sources["average"] = _resampled(converted, nside, exact=reference)
     weight = np.square(model_mask(nside, read.mask_latitude_deg, read.mask_fwhm_deg))
     return {**sources, "white_cl": _white_cl(sources, weight, settings)}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbml.partitions import Loader
+from cmbml.partitions import Loader, restrict
 from cmbml.pipelines.simulation.noise_settings import NoiseModelSettings
 from cmbml.pipelines.simulation.noise_spectra import (
     SPECTRA,
@@ -20,7 +20,7 @@ from cmbml.science.harmonics import analyse, filter_alm, map_to_alm, synthesise
 from cmbml.science.masks import fsky_power, galactic_mask
 from cmbml.science.pixels import check_band_limit
 from cmbml.science.skymap import UNSEEN, SkyMap, is_unseen
-from cmbml.science.units import MAP_UNIT, unit_factor
+from cmbml.science.units import MAP_UNIT, Calibration
 
 Array = NDArray[Any]
 Simulations = Mapping[str, Loader]
@@ -32,7 +32,7 @@ _CUT_WINDOW = 1e-12
 """Window of the mask's smoothing below which multipoles are left out."""
 
 
-def average_map(simulations: Simulations, stokes: str, frequency_ghz: float) -> SkyMap:
+def average_map(simulations: Simulations, stokes: str, calibration: Calibration) -> SkyMap:
     """Return the average of noise simulations, read one after another.
 
     Parameters
@@ -41,8 +41,8 @@ def average_map(simulations: Simulations, stokes: str, frequency_ghz: float) -> 
         By name, loaders of a `SkyMap` of I or I, Q, U in any unit.
     stokes
         "I" or "IQU": what to average.
-    frequency_ghz
-        At which surface brightness becomes temperature.
+    calibration
+        How surface brightness becomes temperature.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def average_map(simulations: Simulations, stokes: str, frequency_ghz: float) -> 
     ValueError
         If a map lacks a field, has holes, or has another resolution than the first.
     """
-    maps = _converted(simulations, stokes, frequency_ghz)
+    maps = _converted(simulations, stokes, calibration)
     total = next(maps).astype(np.float64)
     for values in maps:
         np.add(total, values, out=total)
@@ -62,7 +62,7 @@ def average_map(simulations: Simulations, stokes: str, frequency_ghz: float) -> 
 
 
 def fit_noise_model(
-    simulations: Simulations, average: SkyMap, frequency_ghz: float, *, settings: NoiseModelSettings
+    simulations: Simulations, average: SkyMap, calibration: Calibration, *, settings: NoiseModelSettings
 ) -> dict[str, Array]:
     """Return the model of a channel's noise.
 
@@ -75,8 +75,8 @@ def fit_noise_model(
         By name, loaders of a `SkyMap`; at least 2.
     average
         Their average, uK_CMB; its fields are modelled.
-    frequency_ghz
-        At which surface brightness becomes temperature.
+    calibration
+        How surface brightness becomes temperature.
     settings
         Band limit, mask, accuracy and number of components.
 
@@ -99,7 +99,7 @@ def fit_noise_model(
     lmax = check_band_limit(int(settings.lmax_factor * average.nside), average.nside)
     mask = model_mask(average.nside, settings.mask_latitude_deg, settings.mask_fwhm_deg)
     monopoles, spectra = [], []
-    for values in _converted(simulations, average.stokes, frequency_ghz, nside=average.nside):
+    for values in _converted(simulations, average.stokes, calibration, nside=average.nside):
         monopoles.append(_masked_mean(values[0], mask))
         spectra.append(masked_spectra(values - average.values, mask, lmax, transforms=settings.transforms))
     found = principal_components(to_features(np.stack(spectra)), settings.components)
@@ -182,15 +182,15 @@ def _masked_mean(values: Array, mask: Array) -> float:
 
 
 def _converted(
-    simulations: Simulations, stokes: str, frequency_ghz: float, nside: int | None = None
+    simulations: Simulations, stokes: str, calibration: Calibration, nside: int | None = None
 ) -> Iterator[Array]:
-    """Yield the fields of one map after the other in uK_CMB."""
-    for name in sorted(simulations):
-        sky_map = simulations[name]()
+    """Yield the fields of one map after the other in uK_CMB; no others are read."""
+    for name, loader in sorted(restrict(simulations, stokes=stokes).items()):
+        sky_map = loader()
         nside = nside or sky_map.nside
         _check_simulation(name, sky_map, stokes, nside)
         values = sky_map.values[: len(stokes)]
-        factor = unit_factor(sky_map.unit, MAP_UNIT, frequency_ghz=frequency_ghz)
+        factor = calibration.factor(sky_map.unit, MAP_UNIT)
         yield values if factor == 1 else values * values.dtype.type(factor)
 
 

@@ -6,21 +6,23 @@ from typing import Any
 from cmbml.partitions import Loader, Partition, lift
 from cmbml.pipelines.simulation import noise_model as models
 from cmbml.pipelines.simulation.nodes import select_channels
-from cmbml.pipelines.simulation.settings import InstrumentSettings, NoiseModelSettings
+from cmbml.pipelines.simulation.settings import InstrumentSettings, NoiseModelSettings, PlanckMaps
 from cmbml.science.instrument import Instrument
 
 Simulations = Mapping[str, Mapping[str, Loader]]
 Lazy = dict[str, Partition]
 
 # Raised when the results of a function change for equal settings.
-AVERAGE, MODEL = 1, 1
+AVERAGE, MODEL = 2, 2
 
 
 def average_noise(
     noise_simulations: Simulations,
     instrument_table: Instrument,
+    *,
     instrument: InstrumentSettings,
     noise_model: NoiseModelSettings,
+    planck: PlanckMaps,
 ) -> Lazy:
     """Return {channel: lazy average of its noise simulations}.
 
@@ -32,6 +34,8 @@ def average_noise(
         The channels there are, and which are chosen.
     noise_model
         How many simulations are used.
+    planck
+        How surface brightness becomes temperature.
 
     Raises
     ------
@@ -45,7 +49,7 @@ def average_noise(
         partitioned={
             "simulations": chosen_simulations(noise_simulations, channels, noise_model.simulations),
             "stokes": {channel.name: channel.stokes for channel in channels},
-            "frequency_ghz": {channel.name: channel.frequency_ghz for channel in channels},
+            "calibration": {channel.name: planck.calibration(channel) for channel in channels},
         },
     )
 
@@ -57,6 +61,7 @@ def fit_noise_model(
     *,
     instrument: InstrumentSettings,
     noise_model: NoiseModelSettings,
+    planck: PlanckMaps,
 ) -> Lazy:
     """Return {channel: lazy noise model}.
 
@@ -66,7 +71,7 @@ def fit_noise_model(
         By channel and name, loaders of maps.
     noise_averages
         Loader of what `average_noise` computed: loaders by channel.
-    instrument_table, instrument, noise_model
+    instrument_table, instrument, noise_model, planck
         As in `average_noise`.
 
     Raises
@@ -81,7 +86,7 @@ def fit_noise_model(
         partitioned={
             "simulations": chosen_simulations(noise_simulations, channels, noise_model.simulations),
             "average": {name: averages[name] for name in channels.names},
-            "frequency_ghz": {channel.name: channel.frequency_ghz for channel in channels},
+            "calibration": {channel.name: planck.calibration(channel) for channel in channels},
         },
         parameters={"settings": noise_model},
     )

@@ -10,7 +10,7 @@ from cmbml.pipelines.simulation.noise_sensitivity import white_field
 from cmbml.science.instrument import Channel
 from cmbml.science.pixels import nside_to_npix
 from cmbml.science.skymap import SkyMap, is_unseen
-from cmbml.science.units import unit_factor
+from cmbml.science.units import Calibration
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ _TOLERANCE = 1e-3
 float32 is 2.4e-4, and so much can be lost where fields nearly depend on one another."""
 
 
-def variance_root(variances: SkyMap, nside: int, *, stokes: str, frequency_ghz: float) -> Array:
+def variance_root(variances: SkyMap, nside: int, *, stokes: str, calibration: Calibration) -> Array:
     """Return the root of the covariance of every pixel.
 
     Parameters
@@ -36,8 +36,8 @@ def variance_root(variances: SkyMap, nside: int, *, stokes: str, frequency_ghz: 
         Resolution of the root.
     stokes
         "I" or "IQU".
-    frequency_ghz
-        At which surface brightness becomes temperature.
+    calibration
+        How surface brightness becomes temperature.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def variance_root(variances: SkyMap, nside: int, *, stokes: str, frequency_ghz: 
             f"variance map: no {', '.join(missing)}, it has {', '.join(variances.fields)}; "
             "name the columns of the file in the catalog, or set the instrument's stokes to I"
         )
-    factor = unit_factor(variances.unit, VARIANCE_UNIT, frequency_ghz=frequency_ghz)
+    factor = calibration.factor(variances.unit, VARIANCE_UNIT)
     rows = (variances.values[variances.fields.index(name)] for name in wanted)
     covariance = factor * np.stack([change_variance_nside(row, nside) for row in rows])  # (1 | 6, npix)
     return _cholesky(covariance).astype(np.float32)

@@ -22,6 +22,7 @@ NOISE_INPUTS = {
     "planck_variances": "planck_variances",
     "noise_models": "noise_models",
     "noise_averages": "noise_averages",
+    "planck": "params:planck",
     "maps": "params:maps",
     "noise": "params:noise",
 }

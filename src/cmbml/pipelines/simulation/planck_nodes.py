@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from cmbml.partitions import Loader, Partition, lift
+from cmbml.partitions import Loader, Partition, lift, restrict
 from cmbml.pipelines.simulation.planck_sky import planck_observations, planck_truth
 from cmbml.pipelines.simulation.settings import Maps, PlanckMaps, Target
 from cmbml.science.instrument import Instrument
@@ -71,7 +71,7 @@ def make_planck_truth(
         planck_truth,
         version=TRUTH,
         partitioned={"simulation": SKY},
-        shared={"planck_nilc": planck_nilc},
+        shared=restrict({"planck_nilc": planck_nilc}, stokes="IQU" if instrument.is_polarised else "I"),
         parameters={"planck": planck, "target": target, "polarised": instrument.is_polarised},
     )
 

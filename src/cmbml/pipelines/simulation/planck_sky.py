@@ -12,7 +12,7 @@ import healpy as hp
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbml.partitions import Loader
+from cmbml.partitions import Loader, load_part
 from cmbml.pipelines.simulation.planck_settings import PlanckMaps
 from cmbml.pipelines.simulation.settings import Maps, Target
 from cmbml.science.beams import ARCMIN, beam_window
@@ -21,7 +21,7 @@ from cmbml.science.instrument import Channel, Instrument, Observations
 from cmbml.science.pixel_window import pixel_window
 from cmbml.science.pixels import check_band_limit
 from cmbml.science.skymap import SkyMap, beam_header, is_unseen
-from cmbml.science.units import MAP_UNIT, parse_unit
+from cmbml.science.units import MAP_UNIT, Calibration, parse_unit
 
 Array = NDArray[Any]
 
@@ -77,10 +77,10 @@ def in_thermodynamic_unit(sky: SkyMap, channel: str, planck: PlanckMaps) -> SkyM
     if response is None:
         raise ValueError(
             f"channel {channel}: its map is in {sky.unit}, and its response in MJy/sr per K_CMB is not "
-            "known; only those of 545 and 857 are"
+            "known; only planck.mjy_per_k_545 and planck.mjy_per_k_857 can be stated"
         )
-    values = sky.in_unit("MJy/sr").values
-    return SkyMap(np.where(is_unseen(values), values, values * np.float32(1e6 / response)), MAP_UNIT)
+    factor = Calibration(np.nan, response).factor(sky.unit, MAP_UNIT)
+    return SkyMap(np.where(is_unseen(sky.values), sky.values, sky.values * np.float32(factor)), MAP_UNIT)
 
 
 def measured_alm(sky: SkyMap, *, fields: int, lmax: int) -> Array:
@@ -177,12 +177,12 @@ def planck_observations(
     planck, maps
         As in `channel_observation`.
     """
-    observed = {
-        channel.name: channel_observation(
-            planck_maps[channel.name](), own=own[channel.name], seen_by=channel, planck=planck, maps=maps
+    observed = {}
+    for channel in instrument:
+        sky = load_part(planck_maps[channel.name], stokes=channel.stokes)
+        observed[channel.name] = channel_observation(
+            sky, own=own[channel.name], seen_by=channel, planck=planck, maps=maps
         )
-        for channel in instrument
-    }
     return Observations(observed, dict.fromkeys(observed, MAP_UNIT))
 
 
@@ -246,11 +246,13 @@ def planck_foregrounds(
         As `fixed_foregrounds` returns it, with one component, "planck".
     """
     fields = 3 if instrument.is_polarised else 1
-    cmb = measured_alm(planck_nilc().in_unit(MAP_UNIT), fields=fields, lmax=lmax)
+    nilc = load_part(planck_nilc, stokes="IQU"[:fields]).in_unit(MAP_UNIT)
+    cmb = measured_alm(nilc, fields=fields, lmax=lmax)
     alm = np.zeros((1, len(instrument), fields, alm_size(lmax)), np.complex64)
     for row, channel in zip(alm[0], instrument, strict=True):
         n, beam = len(channel.stokes), own[channel.name].beam_window(lmax)
-        sky = in_thermodynamic_unit(planck_maps[channel.name](), channel.name, planck)
+        published = load_part(planck_maps[channel.name], stokes=channel.stokes)
+        sky = in_thermodynamic_unit(published, channel.name, planck)
         ratio = _beam_between(planck.nilc_fwhm_arcmin, own[channel.name].fwhm_arcmin, lmax)
         rest = measured_alm(sky, fields=n, lmax=lmax) - filter_alm(cmb[:n], ratio)
         row[:n] = filter_alm(rest, beam / (beam**2 + planck.debeam_floor))
