@@ -7,15 +7,14 @@ import numpy as np
 import yaml
 from astropy.io import fits
 
-from cmbml.science.units import unit_factor
 from tests.kedro_runs import ROOT
 from tests.pipelines.simulation.noise_inputs import gaussian_maps
 
 CHANNELS = {"30": 16, "143": 32, "545": 32}
 """Channels, with the native nside of LFI and HFI scaled down."""
 
-FREQUENCIES = {"30": 28.4, "143": 142.876, "545": 555.2}
-"""Centre frequencies of the instrument table, GHz."""
+PER_MICROKELVIN = {"30": 1e-6, "143": 1e-6, "545": 58.04e-6}
+"""K_CMB, or MJy/sr by the response of the channel (Planck 2013 results IX, Table 6), per uK_CMB."""
 
 SIGMA_UK = {"30": 300.0, "143": 40.0, "545": 5000.0}
 """Standard deviation of a native pixel in I; that of Q and U is twice it."""
@@ -60,7 +59,7 @@ def write_map(folder: Path, channel: str) -> None:
     """A frequency map with its ten columns; three at 545 GHz."""
     nside = CHANNELS[channel]
     map_unit, variance_unit = unit_of(channel)
-    factor = unit_factor("uK_CMB", map_unit, frequency_ghz=FREQUENCIES[channel])
+    factor = PER_MICROKELVIN[channel]
     stokes = ("I", "Q", "U") if is_polarised(channel) else ("I",)
     columns = {f"{field}_STOKES": (np.zeros(12 * nside**2), map_unit) for field in stokes}
     columns["HITS"] = (1 / depth(nside) ** 2, "none")
@@ -75,7 +74,7 @@ def write_noise(folder: Path, channel: str, count: int) -> None:
     """Noise simulations: white, with a rise towards large scales in intensity."""
     nside = CHANNELS[channel]
     map_unit, _ = unit_of(channel)
-    factor = unit_factor("uK_CMB", map_unit, frequency_ghz=FREQUENCIES[channel])
+    factor = PER_MICROKELVIN[channel]
     for number in range(count):
         rng = np.random.default_rng([number, int(channel)])
         fields = rng.standard_normal((3, 12 * nside**2)) * [[1], [2], [2]] * depth(nside)
