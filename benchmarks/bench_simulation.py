@@ -42,6 +42,7 @@ NOISE = NoiseSettings(
     anisotropy=0.8,
     pattern="scan",
     recipe="scattered",
+    reference_prefix="",
     coherence=50,
     average_map=False,
 )

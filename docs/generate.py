@@ -266,7 +266,7 @@ def instrument_table(root: Path) -> str:
             f"{channel.fwhm_arcmin:g}",
             f"{used[channel.name].fwhm_arcmin:g}",
             channel.stokes,
-            f"{channel.noise_temperature_uk_arcmin:.4g}",
+            f"{channel.noise_level('I'):.4g}",
             "" if channel.stokes == "I" else f"{channel.noise_polarisation_uk_arcmin:.4g}",
         )
         for channel in table

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
@@ -24,6 +25,7 @@ from cmbml.pipelines.simulation.settings import (
     MaskSettings,
     Variation,
 )
+from cmbml.science.instrument import Channel, Instrument
 from tests.pipelines.simulation.noise_inputs import noise_settings
 from tests.run_checks import TABLE, keep, reading
 
@@ -140,8 +142,9 @@ class Stored:
 
 def noise_catalog(parameters: dict, **stored) -> DataCatalog:
     absent = {"planck_variances": {}, "noise_models": Stored(exists=False), "noise_averages": Stored()}
+    absent["instrument_table"] = TABLE
     inputs = {name: MemoryDataset(value, copy_mode="assign") for name, value in {**absent, **stored}.items()}
-    return DataCatalog({"instrument_table": MemoryDataset(TABLE), **inputs})
+    return DataCatalog(inputs)
 
 
 def noise_sentences(stored: dict | None = None, stokes: str = "IQU", **changed) -> list[str]:
@@ -177,10 +180,30 @@ def test_variance_maps_that_are_not_there_are_named():
 
 
 def test_the_references_noise_has_no_polarisation():
-    models = {"noise_models": Stored("30", "100", "545")}
-    (sentence,) = noise_sentences(models, kind="correlated", recipe="reference")
+    stored = {"noise_models": Stored("30", "100", "545")}
+    stored["planck_variances"] = dict.fromkeys(("30", "100", "545"), Stored())
+    reference = {"kind": "correlated", "recipe": "reference", "pattern": "variance"}
+    (sentence,) = noise_sentences(stored, **reference)
     assert "noise.recipe reference: has intensity only" in sentence
-    assert noise_sentences(models, stokes="I", kind="correlated", recipe="reference") == []
+    assert noise_sentences(stored, stokes="I", **reference) == []
+
+
+def test_channels_without_noise_levels_are_named_before_any_work():
+    unknown = Instrument(
+        (
+            Channel("30", 28.4, 75.0, "IQU", 150.0, np.nan),
+            Channel("100", 100.89, 43.0, "IQU", np.nan, np.nan),
+            Channel("217", 221.2, 22.0, "IQU", 1.0, 2.0),
+            Channel("545", 555.2, 21.5, "I", np.nan, np.nan, noise_brightness_kjy_sr_arcmin=46.8),
+        )
+    )
+    stored = {"instrument_table": unknown}
+    (sentence,) = noise_sentences(stored, kind="sensitivity")
+    assert "noise levels of 30 (QU), 100 (IQU) are not in the instrument table" in sentence
+    (sentence,) = noise_sentences(stored, stokes="I", kind="sensitivity")
+    assert "noise levels of 100 (I) are" in sentence
+    assert noise_sentences(stored, kind="sensitivity", scale=0) == []
+    assert noise_sentences(stored, kind="none") == []
 
 
 @pytest.mark.parametrize(

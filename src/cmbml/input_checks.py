@@ -110,6 +110,13 @@ def noise_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: Dat
         wanted = channel_names(channels_of(instrument), table.names)
     except ValueError:
         return sentences  # `instrument_conflicts` says it
+    chosen = table.select(wanted).with_stokes(getattr(instrument, "stokes", "IQU"))
+    unknown = [f"{channel.name} ({channel.unknown_noise})" for channel in chosen if channel.unknown_noise]
+    if unknown and noise.kind == "sensitivity" and noise.scale > 0:
+        sentences.append(
+            f"noise.kind sensitivity: noise levels of {', '.join(unknown)} are not in the instrument table; "
+            "add them there, choose another instrument table or noise.kind, or set noise.scale to 0"
+        )
     for name in (name for name, needs in needed.items() if needs and name in pipeline.inputs()):
         missing, purpose = _missing_channels(catalog[name].load(), wanted)
         if missing:

@@ -8,7 +8,8 @@ from astropy.io import fits
 from kedro.io.core import DatasetError
 
 from cmbml.datasets import BandpassTableDataset, InstrumentTableDataset
-from cmbml.science.bandpasses import Bandpass, band_average
+from cmbml.science.bandpasses import Bandpass, band_average, brightness_response
+from cmbml.science.units import unit_factor
 
 INSTRUMENTS = Path(__file__).resolve().parents[2] / "conf" / "base" / "instruments"
 GHZ_PER_WAVENUMBER = 29.9792458  # the speed of light in cm/ns
@@ -92,6 +93,28 @@ def test_the_table_of_conf_has_top_hats_around_the_centres_of_the_instrument():
         expected = 0.20 if channel.nominal_ghz < 100 else 0.33
         assert (high - low) / channel.frequency_ghz == pytest.approx(expected, rel=1e-5)
         assert set(channel.bandpass.weights) == {1.0}
+
+
+@pytest.mark.parametrize(("name", "published"), [("545", 58.04), ("857", 2.27)])
+def test_noise_stated_as_brightness_is_calibrated_as_the_sky_of_its_channel_is(name, published):
+    bands = load(INSTRUMENTS / "planck_like_bandpasses.ecsv")
+    instrument = InstrumentTableDataset(filepath=INSTRUMENTS / "planck_like.ecsv").load()
+    delta, wide = instrument[name], instrument.with_bandpasses(bands)[name]
+
+    def ratio(channel, index):
+        """Noise over an emission that is 1 kJy/sr at the centre frequency, in uK_CMB both."""
+
+        def sed(ghz):
+            return (ghz / channel.frequency_ghz) ** index * unit_factor("kJy/sr", "uK_RJ", frequency_ghz=ghz)
+
+        return channel.noise_level("I") / band_average(channel, sed)
+
+    # the spectrum for which brightness is quoted, nu I_nu = const, is as far above the noise in every band
+    assert ratio(wide, -1) == pytest.approx(ratio(delta, -1), rel=1e-12)
+    assert ratio(delta, -1) == pytest.approx({"545": 0.78, "857": 0.72}[name] * 60, rel=1e-12)
+    # Planck's own response, MJy/sr per K_CMB (2013 results IX): its bands are no top-hats
+    assert brightness_response(wide) == pytest.approx(published, rel=0.1)
+    assert brightness_response(delta) < 0.9 * published
 
 
 @pytest.mark.parametrize("sed", [lambda ghz: ghz**-3.1, lambda ghz: ghz**2.54 / np.expm1(0.04799 * ghz / 20)])

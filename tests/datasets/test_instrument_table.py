@@ -75,7 +75,7 @@ def test_our_tables_noise_is_plancks():
     ]
     polarisation = [3.5, 4.0, 5.0, 1.96, 1.17, 1.75, 7.31]
     levels = [channel.noise_level("I") for channel in instrument]
-    assert levels == pytest.approx(60 * np.array(temperature), rel=1e-6)  # six digits in the table
+    assert levels == pytest.approx(60 * np.array(temperature), rel=1e-12)
     assert [channel.noise_level("Q") for channel in instrument if channel.stokes == "IQU"] == pytest.approx(
         60 * np.array(polarisation), rel=1e-12
     )
@@ -292,9 +292,18 @@ def test_noise_that_is_not_known_stays_so(tmp_path, suffix):
     assert np.isnan([channel.noise_temperature_uk_arcmin, channel.noise_polarisation_uk_arcmin]).all()
 
 
+@pytest.mark.parametrize("suffix", ["ecsv", "tbl"])
+def test_noise_stated_as_brightness_stays_so(tmp_path, suffix):
+    path = tmp_path / f"table.{suffix}"
+    bright = Channel("857", 866.8, 20.6, "I", np.nan, np.nan, noise_brightness_kjy_sr_arcmin=43.2)
+    InstrumentTableDataset(filepath=path).save(Instrument((Channel("30", 28.4, 30.0, "I", 1.0), bright)))
+    assert load(path)["857"].noise_brightness_kjy_sr_arcmin == pytest.approx(43.2, rel=1e-12)
+    assert np.isnan(load(path)["30"].noise_brightness_kjy_sr_arcmin)
+
+
 def test_the_preview_lists_the_channels():
     preview = InstrumentTableDataset(filepath=PLANCK_LIKE).preview()
     assert preview["columns"][:3] == ["band", "center_frequency", "fwhm"]
-    assert preview["data"][0] == ["30", 28.4, 75.0, 150.0, 210.0, "IQU"]
-    assert preview["data"][-1][-2:] == ["", "I"]
+    assert preview["data"][0] == ["30", 28.4, 75.0, 150.0, 210.0, "", "IQU"]
+    assert preview["data"][-1][-2:] == [pytest.approx(43.2), "I"]
     assert preview["index"] == list(range(9))

@@ -9,7 +9,13 @@ import pysm3.units as u
 import pytest
 from astropy.modeling.models import BlackBody
 
-from cmbml.science.bandpasses import Bandpass, band_average, band_factor, band_quadrature
+from cmbml.science.bandpasses import (
+    Bandpass,
+    band_average,
+    band_factor,
+    band_quadrature,
+    brightness_response,
+)
 from cmbml.science.instrument import Channel
 from cmbml.science.units import unit_factor
 
@@ -101,6 +107,18 @@ def test_the_factor_at_the_centre_is_wrong_by_a_third_and_more_at_857_ghz(centre
     assert band_factor(replace(wide, bandpass=None)) / band_factor(wide) - 1 == pytest.approx(
         error, abs=0.001
     )
+
+
+@pytest.mark.parametrize(("centre", "per_k"), [(555.2, 57.8), (866.8, 2.056)])
+def test_the_brightness_of_the_cmb_is_quoted_for_a_spectrum_of_constant_nu_i_nu(centre, per_k):
+    frequencies = np.linspace(centre * 0.835, centre * 1.165, 2001)
+    band = Bandpass(tuple(frequencies.tolist()), (1.0,) * 2001)
+    sky = Channel("857", centre, 5.0, "I", bandpass=band)
+    constant = direct_uk_cmb(sky, lambda frequency: (centre * au.GHz / frequency) * au.MJy / au.sr)
+    assert brightness_response(sky) == pytest.approx(1e6 / constant, rel=1e-7)
+    assert brightness_response(sky) == pytest.approx(per_k, rel=2e-3)
+    delta = replace(sky, bandpass=None)
+    assert brightness_response(delta) == unit_factor("K_CMB", "MJy/sr", frequency_ghz=centre)
 
 
 def test_only_the_ratios_of_weights_count():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from cmbml.science.bandpasses import Bandpass, brightness_response
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.instrument import Channel, Instrument, Observations, channel_names
 from cmbml.science.units import unit_factor
@@ -161,6 +162,16 @@ def test_observations_give_intensities_in_the_order_asked_for():
     intensity = observations.intensity(planck().select(("100", "545")))
     assert intensity.shape == (2, 48)
     assert intensity[:, 0].tolist() == [1.0, 2.0]
+
+
+def test_observations_of_a_band_become_uk_cmb_by_its_response():
+    band = Bandpass((480.0, 630.0), (1.0, 1.0))
+    instrument = Instrument((Channel("545", 555.2, 5.0, "I", bandpass=band),))
+    observations = Observations({"545": np.ones((1, 12))}, {"545": "MJy/sr"})
+    expected = 1e6 / brightness_response(instrument["545"])
+    assert observations.intensity(instrument) == pytest.approx(np.full((1, 12), expected), rel=1e-12)
+    at_centre = unit_factor("MJy/sr", "uK_CMB", frequency_ghz=555.2)
+    assert abs(expected / at_centre - 1) > 0.01
 
 
 def test_observations_in_another_unit_become_uk_cmb():

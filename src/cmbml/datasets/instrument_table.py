@@ -28,9 +28,10 @@ _UNITS = {
     "fwhm": u.arcmin,
     "noise_temperature": _NOISE_UNIT,
     "noise_polarisation": _NOISE_UNIT,
+    "noise_brightness": u.kJy / u.sr * u.arcmin,
 }
 _BAND = {"bandpass_frequency": u.GHz, "bandpass_weight": u.dimensionless_unscaled}
-_OPTIONAL = ("noise_temperature", "noise_polarisation")
+_OPTIONAL = ("noise_temperature", "noise_polarisation", "noise_brightness")
 _COMMENT = "noise_temperature, noise_polarisation: white noise, K is thermodynamic (K_CMB)"
 
 
@@ -39,9 +40,10 @@ class InstrumentTableDataset(AtomicFileDataset[Instrument, Instrument]):
 
     Columns: `band` (nominal GHz), `center_frequency`, `fwhm`; optionally `stokes`
     (I or IQU), `noise_temperature` and `noise_polarisation` (noise x angle, where
-    K is thermodynamic), `bandpass_frequency` and `bandpass_weight` (an array per
+    K is thermodynamic), `noise_brightness` (of I, as surface brightness x angle, in
+    place of its temperature), `bandpass_frequency` and `bandpass_weight` (an array per
     channel, empty for a delta bandpass; only in ECSV, see `Bandpass`). Quantities
-    carry their unit and are converted to GHz, arcmin and uK arcmin. Other columns
+    carry their unit and are converted to GHz, arcmin, uK arcmin and kJy/sr arcmin. Other columns
     are left alone.
 
     Parameters
@@ -155,8 +157,8 @@ def decode_instrument(
     quantities = [_values(table, column) for column in _UNITS]
     stokes = _stokes(table, names, intensity_only)
     channels = [
-        Channel(name, frequency, fwhm, fields, noise_i, noise_p, band)
-        for name, fields, frequency, fwhm, noise_i, noise_p, band in zip(
+        Channel(name, frequency, fwhm, fields, noise_i, noise_p, band, brightness)
+        for name, fields, frequency, fwhm, noise_i, noise_p, brightness, band in zip(
             names, stokes, *quantities, _bandpasses(table), strict=True
         )
     ]
@@ -280,5 +282,6 @@ def _row(channel: Channel) -> tuple[Any, ...]:
         channel.fwhm_arcmin,
         channel.noise_temperature_uk_arcmin,
         channel.noise_polarisation_uk_arcmin,
+        channel.noise_brightness_kjy_sr_arcmin,
         channel.stokes,
     )

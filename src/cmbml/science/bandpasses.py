@@ -129,6 +129,25 @@ def _brightness(unit: str, frequency_ghz: float, to: str = "Jy/sr") -> float:
     return unit_factor(unit, to, frequency_ghz=frequency_ghz)
 
 
+def brightness_response(channel: "Channel") -> float:
+    """Return the surface brightness in MJy/sr that a channel reads of 1 K_CMB.
+
+    Surface brightness is quoted at the centre frequency for a spectrum nu I_nu = const, as Planck does:
+    sum_i d_i w_i c(nu_i) / sum_i d_i w_i (nu_centre / nu_i) over the band.
+
+    References
+    ----------
+    .. [1] Planck 2013 results IX, A&A 571, A9 (unit conversion over a band).
+    """
+    band = channel.bandpass
+    if band is None:
+        return _brightness("K_CMB", channel.frequency_ghz, "MJy/sr")
+    response = band.steps_ghz * np.array(band.weights)
+    calibration = [_brightness("K_CMB", frequency, "MJy/sr") for frequency in band.frequencies_ghz]
+    quoted = channel.frequency_ghz / np.array(band.frequencies_ghz)
+    return float(np.sum(response * calibration) / np.sum(response * quoted))
+
+
 def band_average(channel: "Channel", sed: Callable[[float], Any]) -> Any:
     """Return what a channel reads of a spectrum, in uK_CMB.
 

@@ -1,5 +1,6 @@
 """The instrument, its channels, and what they observe."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbml.science.bandpasses import Bandpass
+from cmbml.science.bandpasses import Bandpass, brightness_response
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.pixels import npix_to_nside
-from cmbml.science.units import MAP_UNIT, unit_factor
+from cmbml.science.units import MAP_UNIT, Calibration
 
 STOKES = "IQU"
 
@@ -36,6 +37,9 @@ class Channel:
     bandpass
         Its response to frequency, which must reach on both sides of the centre;
         None for a delta bandpass at the centre frequency.
+    noise_brightness_kjy_sr_arcmin
+        Level of its white noise in I as surface brightness, in kJy/sr arcmin, in
+        place of a temperature: how much that is in uK_CMB depends on the bandpass.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Channel:
     noise_temperature_uk_arcmin: float = 0.0
     noise_polarisation_uk_arcmin: float = 0.0
     bandpass: Bandpass | None = None
+    noise_brightness_kjy_sr_arcmin: float = math.nan
 
     def __post_init__(self) -> None:
         if self.stokes not in ("I", "IQU"):
@@ -55,11 +60,17 @@ class Channel:
             )
         if not self.fwhm_arcmin >= 0:
             raise ValueError(f"channel {self.name}: fwhm {self.fwhm_arcmin} arcmin must not be negative")
-        for level in (self.noise_temperature_uk_arcmin, self.noise_polarisation_uk_arcmin):
+        temperature, brightness = self.noise_temperature_uk_arcmin, self.noise_brightness_kjy_sr_arcmin
+        for level in (temperature, self.noise_polarisation_uk_arcmin):
             if level < 0:
                 raise ValueError(
                     f"channel {self.name}: noise level {level} uK_CMB arcmin must not be negative"
                 )
+        if brightness < 0 or (brightness >= 0 and temperature > 0):
+            raise ValueError(
+                f"channel {self.name}: noise level {brightness} kJy/sr arcmin must not be negative, and not "
+                f"be stated besides one of {temperature} uK_CMB arcmin; leave one out"
+            )
         if self.bandpass is not None:
             lowest, *_, highest = self.bandpass.frequencies_ghz
             if not lowest <= self.frequency_ghz <= highest:
@@ -77,6 +88,12 @@ class Channel:
     def fwhm(self) -> float:
         """Full width at half maximum in radians."""
         return self.fwhm_arcmin * ARCMIN
+
+    @property
+    def calibration(self) -> Calibration:
+        """What turns surface brightness into temperature in its maps: its band's response, if it has one."""
+        band = None if self.bandpass is None else brightness_response(self)
+        return Calibration(self.frequency_ghz, band)
 
     def beam_window(self, lmax: int) -> NDArray[np.float64]:
         """Return the window b_l of its beam, shape (lmax + 1,)."""
@@ -97,13 +114,26 @@ class Channel:
         """
         if len(stokes) != 1 or stokes not in self.stokes:
             raise ValueError(f"channel {self.name}: no noise level of {stokes!r}, it measures {self.stokes}")
-        level = self.noise_temperature_uk_arcmin if stokes == "I" else self.noise_polarisation_uk_arcmin
-        if np.isnan(level):
+        level = self._noise_level(stokes)
+        if math.isnan(level):
             raise ValueError(
                 f"channel {self.name}: noise level of {stokes} is not known; add the columns "
                 "noise_temperature and noise_polarisation to the instrument table"
             )
         return level
+
+    @property
+    def unknown_noise(self) -> str:
+        """The Stokes fields whose noise level is not known."""
+        return "".join(stokes for stokes in self.stokes if math.isnan(self._noise_level(stokes)))
+
+    def _noise_level(self, stokes: str) -> float:
+        """Return the level in uK_CMB arcmin; NaN if it is not known."""
+        if stokes != "I":
+            return self.noise_polarisation_uk_arcmin
+        if math.isnan(self.noise_brightness_kjy_sr_arcmin):
+            return self.noise_temperature_uk_arcmin
+        return self.noise_brightness_kjy_sr_arcmin / brightness_response(self) * 1e3  # mK to uK
 
 
 @dataclass(frozen=True)
@@ -272,7 +302,7 @@ class Observations:
     def intensity(self, instrument: Instrument) -> NDArray[Any]:
         """Return the intensity of the channels of an instrument in uK_CMB.
 
-        Maps in another unit are converted at the channel's centre frequency.
+        Maps in another unit are converted by the channel's `calibration`.
 
         Returns
         -------
@@ -289,7 +319,7 @@ class Observations:
     def stokes(self, instrument: Instrument) -> list[NDArray[Any]]:
         """Return all fields of the channels of an instrument in uK_CMB.
 
-        Maps in another unit are converted at the channel's centre frequency.
+        Maps in another unit are converted by the channel's `calibration`.
 
         Returns
         -------
@@ -320,6 +350,6 @@ class Observations:
                 "simulate stokes IQU, or clean the intensity alone"
             )
         unit = self.units.get(channel.name, MAP_UNIT)
-        factor = unit_factor(unit, MAP_UNIT, frequency_ghz=channel.frequency_ghz)
+        factor = channel.calibration.factor(unit, MAP_UNIT)
         converted: NDArray[Any] = values[:n_stokes] * factor
         return converted

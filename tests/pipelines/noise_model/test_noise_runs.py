@@ -126,7 +126,7 @@ def test_white_noise_has_the_variances_of_the_maps(place):
 
 
 def test_the_references_recipe_adds_the_average(place):
-    chosen = {"kind": "correlated", "recipe": "reference", "average_map": True}
+    chosen = {"kind": "correlated", "recipe": "reference", "pattern": "variance", "average_map": True}
     data = prepare(place, "reference", noise=chosen, stokes="I")
     for channel, maps in drawn(data, 2, **chosen).items():
         average = HealpixMapDataset(filepath=place / "models" / AVERAGES / f"{channel}.fits").load()

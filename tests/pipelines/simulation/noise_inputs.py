@@ -17,6 +17,7 @@ SETTINGS: Mapping[str, Any] = {
     "anisotropy": 0.0,
     "pattern": "scan",
     "recipe": "scattered",
+    "reference_prefix": "",
     "coherence": 16,
     "average_map": False,
 }

@@ -10,6 +10,7 @@ from cmbml.pipelines.simulation.noise_reference import reference_seed
 from cmbml.pipelines.simulation.noise_sensitivity import unevenness
 from cmbml.pipelines.simulation.noise_spectra import from_features, to_features
 from cmbml.pipelines.simulation.noise_variance import COVARIANCES
+from cmbml.science.harmonics import alm_to_cl, map_to_alm
 from cmbml.science.instrument import Channel
 from cmbml.science.resolution import resample
 from cmbml.science.skymap import SkyMap
@@ -111,13 +112,15 @@ def test_nothing_is_correlated_but_t_and_e():
     other = Channel("217", 221.2, 5.0, "IQU")
     target = target_spectra()
     target[3] = 0
-    first, second = draws(3, fixed_model(target))[:2], draws(2, fixed_model(target), other)
-    maps = np.concatenate([*first, *second])  # 2 seeds, 2 channels, 3 fields
-    correlation = np.corrcoef(maps) - np.eye(len(maps))
-    modes = 60  # the rise towards large scales leaves few modes with much of the variance
-    assert np.abs(correlation).max() < 4.5 / modes**0.5
-    white = np.corrcoef(maps - np.roll(maps, 1, axis=1)) - np.eye(len(maps))  # differences of neighbours
-    assert np.abs(white).max() < 4.5 / (NPIX / 3) ** 0.5
+    maps = [*draws(2, fixed_model(target)), *draws(2, fixed_model(target), other)]  # 2 seeds, 2 channels
+    alm = np.concatenate([map_to_alm(one, LMAX, iterations=3) for one in maps]).astype(np.complex128)
+    auto, modes = alm_to_cl(alm)[:, 4:], 2 * ELL[4:] + 1
+    for one in range(len(alm)):
+        for other_one in range(one):
+            cross = alm_to_cl(alm[one : one + 1], alm[other_one : other_one + 1])[0, 4:]
+            correlation = cross / np.sqrt(auto[one] * auto[other_one])
+            # at every multipole alike, so that the rise towards large scales takes no modes away
+            assert abs(np.average(correlation, weights=modes)) < 4.5 / np.sum(modes) ** 0.5
 
 
 def test_noise_is_deep_where_the_pattern_is():
@@ -241,12 +244,30 @@ def test_a_model_of_a_released_dataset_is_read(made_model):
     }
     read = read_model(released)
     assert read.simulations == 80 and read.mean.shape == (1, 2 * NSIDE + 1)
+    assert (read.mask_latitude_deg, read.mask_fwhm_deg) == (5, 1)  # of all of CMB-ML's models
     # the mean power is not stored there; that of log-normal numbers is close to it
     own = read_model(made_model).expected[0]
     np.testing.assert_allclose(10 ** (read.expected[0, 3:] - own[3:]), 1, atol=0.03)
     assert draws(1, released, INTENSITY).std() == pytest.approx(
         draws(1, made_model, INTENSITY).std(), rel=0.05
     )
+
+
+def test_a_released_model_without_all_its_components_is_drawn_by_the_references_recipe_only(made_model):
+    cut = {
+        "mean_ps": made_model["mean"][0],
+        "components": made_model["components"][:20, 0],
+        "variance": made_model["variance"][:20],
+        "maps_unit": np.array("uK_CMB"),
+    }
+    assert read_model(cut).simulations is None
+    with pytest.raises(ValueError, match="not all of its components were kept"):
+        correlated_sources(cut, "I", AT_143, nside=NSIDE, settings=settings())
+    reference = settings(recipe="reference", pattern="variance")
+    sources = correlated_sources(
+        cut, "I", AT_143, nside=NSIDE, settings=reference, variances=scan_variances()
+    )
+    assert sources["spread"].shape == (20, 1, LMAX + 1)
 
 
 def test_the_average_is_added_in_every_simulation():
@@ -267,8 +288,9 @@ def test_only_the_recipe_of_the_reference_takes_its_seeds():
     record = {"split": "train", "simulation": "sim0003", "noise": "17"}
     assert noise_seed(record, POLARISED, settings()) == 17
     assert noise_seed(record, POLARISED, noise_settings(kind="sensitivity", recipe="reference")) == 17
-    expected = reference_seed("train", "sim0003", "143")
-    assert noise_seed(record, INTENSITY, settings(recipe="reference")) == expected
+    expected = reference_seed("train", "sim0003", "143", prefix="")
+    reference = settings(recipe="reference", pattern="variance")
+    assert noise_seed(record, INTENSITY, reference) == expected
 
 
 @pytest.mark.parametrize(
@@ -287,7 +309,11 @@ def test_what_does_not_fit_is_refused():
         correlated_sources(model, "IQU", AT_143, nside=NSIDE, settings=settings())
     with pytest.raises(ValueError, match=r"noise\.recipe reference: has intensity only"):
         correlated_sources(
-            fixed_model(target_spectra()), "IQU", AT_143, nside=NSIDE, settings=settings(recipe="reference")
+            fixed_model(target_spectra()),
+            "IQU",
+            AT_143,
+            nside=NSIDE,
+            settings=settings(recipe="reference", pattern="variance"),
         )
     with pytest.raises(ValueError, match="its unit is K_CMB, must be uK_CMB"):
         read_model({**model, "unit": np.array("K_CMB")})

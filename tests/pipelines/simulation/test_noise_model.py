@@ -196,5 +196,12 @@ def test_maps_that_do_not_fit_are_refused():
         average_map({"a": InMemory(good)}, "IQU", AT_143)
     with pytest.raises(ValueError, match=f"noise simulation a: {NPIX} pixels were not observed"):
         average_map({"a": InMemory(holes)}, "I", AT_143)
+    for bad in (np.nan, np.inf):
+        damaged = np.ones((1, NPIX), np.float32)
+        damaged[0, [3, 5]] = bad
+        with pytest.raises(
+            ValueError, match="noise simulation a: 2 pixels were not observed, or are not fin"
+        ):
+            average_map({"a": InMemory(SkyMap(damaged, "uK_CMB"))}, "I", AT_143)
     with pytest.raises(ValueError, match="made from 1 map, at least 2 are needed"):
         fit_noise_model({"a": InMemory(good)}, good, AT_143, settings=model_settings())

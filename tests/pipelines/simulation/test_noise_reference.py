@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cmbml.pipelines.simulation.noise import draw_noise
+from cmbml.pipelines.simulation.noise import draw_noise, noise_seed
 from cmbml.pipelines.simulation.noise_reference import forced_noise, reference_noise, reference_seed
 from cmbml.science.harmonics import alm_to_cl, analyse
 from cmbml.science.instrument import Channel
@@ -21,7 +21,18 @@ def test_seeds_are_the_references(shared_file):
     assert len(templates) > 10
     for split, simulation, channel, _ in templates:
         text = f"{split}_{simulation}_{channel}_noise"
-        assert reference_seed(split.lower(), simulation, channel) == known[text]
+        assert reference_seed(split.lower(), simulation, channel, prefix="") == known[text]
+
+
+def test_seeds_of_the_published_dataset_have_its_name_and_bare_numbers():
+    published = noise_settings(
+        kind="correlated", recipe="reference", pattern="variance", reference_prefix="I-512-1450_"
+    )
+    record = {"split": "train", "simulation": "sim0000", "noise": "17"}
+    channel = Channel("100", 100.89, 9.7, "I")
+    assert noise_seed(record, channel, published) == 483837146  # I-512-1450_Train_0000_100_noise
+    newer = published.model_copy(update={"reference_prefix": ""})
+    assert noise_seed(record, channel, newer) == 2547676193  # Train_sim0000_100_noise
 
 
 def test_the_white_map_and_the_forced_one_are_the_references(shared_file):
@@ -65,7 +76,7 @@ def test_scale_and_average_act_on_the_references_noise_too():
     channel, sigma = Channel("143", 142.9, 7.3, "I"), np.ones((1, 12 * 8**2))
     sources = {"mean": np.zeros((1, 24)), "spread": np.ones((1, 1, 24)), "root": sigma}
     with_average = {**sources, "average": np.full((1, 12 * 8**2), 5.0)}
-    settings = noise_settings(kind="correlated", recipe="reference", scale=2.0)
+    settings = noise_settings(kind="correlated", recipe="reference", pattern="variance", scale=2.0)
     alone = draw_noise(channel, 8, seed=3, settings=settings, sources=sources)
     np.testing.assert_allclose(
         alone[0], 2 * reference_noise(sigma[0], seed=3, sources=sources).astype(np.float32), rtol=1e-6

@@ -1,5 +1,7 @@
 """Laws of white noise with given covariances, and of covariances at another resolution."""
 
+from dataclasses import replace
+
 import healpy as hp
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from cmbml.pipelines.simulation.noise_variance import (
 )
 from cmbml.pipelines.simulation.planck_sky import in_thermodynamic_unit
 from cmbml.pipelines.simulation.settings import PlanckMaps
+from cmbml.science.bandpasses import Bandpass
 from cmbml.science.instrument import Channel
 from cmbml.science.skymap import UNSEEN, SkyMap
 from cmbml.science.units import Calibration
@@ -132,10 +135,28 @@ def test_parts_that_were_not_observed_are_left_out():
 def test_surface_brightness_becomes_temperature_at_the_channels_frequency():
     kelvin = root_of(SkyMap(np.full((1, NPIX), 1e-6), "K_CMB2", ("II",)), stokes="I")
     np.testing.assert_allclose(kelvin, 1e3, rtol=1e-6)  # 1 mK
+
+
+@pytest.mark.parametrize(
+    ("name", "centre", "at_centre", "top_hat", "published"),
+    # dB/dT at 2.7255 K; of the top-hat 33 per cent wide, its mean over the mean of centre / frequency
+    [("545", 555.2, 51.400, 57.81, 58.04), ("857", 866.8, 1.26438, 2.056, 2.27)],
+)
+def test_surface_brightness_becomes_temperature_by_what_the_channel_sees(
+    name, centre, at_centre, top_hat, published
+):
+    frequencies = np.linspace(centre * 0.835, centre * 1.165, 201)
+    delta = Channel(name, centre, 5.0, "I")
+    wide = replace(delta, bandpass=Bandpass(tuple(frequencies.tolist()), (1.0,) * 201))
+    own = PLANCK.model_copy(update={f"mjy_per_k_{name}": None})
     bright = SkyMap(np.full((1, NPIX), 1.0), "MJy2/sr2", ("II",))
-    found = root_of(bright, stokes="I", calibration=Calibration(545.0))
-    # 58 MJy/sr per K_CMB at 545 GHz (Planck 2013 results IX, A&A 571, A9, Table 6, within its bandpass)
-    assert found[0, 0] == pytest.approx(1e6 / 58.04, rel=0.03)
+
+    def per_k(planck, channel):
+        return 1e6 / root_of(bright, stokes="I", calibration=planck.calibration(channel))[0, 0]
+
+    assert per_k(own, delta) == pytest.approx(at_centre, rel=1e-4)
+    assert per_k(own, wide) == pytest.approx(top_hat, rel=1e-3)
+    assert per_k(PLANCK, delta) == per_k(PLANCK, wide) == pytest.approx(published, rel=1e-6)
 
 
 def test_noise_of_a_channel_is_converted_like_its_map():

@@ -111,6 +111,11 @@ FOREGROUNDS = {
         (NoiseSettings, {**NOISE, "kind": "pink"}, "'none', 'sensitivity', 'variance' or 'correlated'"),
         (NoiseSettings, {**NOISE, "anisotropy": 1.5}, "less than or equal to 1"),
         (NoiseSettings, {**NOISE, "coherence": 0}, "greater than or equal to 1"),
+        (
+            NoiseSettings,
+            {**NOISE, "kind": "correlated", "recipe": "reference"},
+            "recipe reference: CMB-ML's noise is as deep as Planck's variance maps say; set pattern: variance",
+        ),
         (NoiseModelSettings, {**NOISE_MODEL, "simulations": 1}, "greater than or equal to 2"),
         (NoiseModelSettings, {**NOISE_MODEL, "lmax_factor": 3}, "less than 3"),
         (NoiseModelSettings, {**NOISE_MODEL, "transforms": "slow"}, "'fast' or 'exact'"),
@@ -141,6 +146,52 @@ def test_what_cannot_work_is_refused(model, values, message):
 @pytest.mark.parametrize(("nside", "lmax"), [(512, 1024), (128, 382)])
 def test_the_published_target_beam_is_accepted(nside, lmax):
     assert Target(nside=nside, lmax=lmax, fwhm_arcmin=20.6).fwhm_arcmin == 20.6
+
+
+CHANGES = {
+    "scale": 2.0,
+    "anisotropy": 0.7,
+    "pattern": "variance",
+    "recipe": "reference",
+    "reference_prefix": "I-512-1450_",
+    "coherence": 99,
+    "average_map": True,
+}
+REFERENCE = {"kind": "correlated", "recipe": "reference", "pattern": "variance"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count"),
+    [
+        ({"kind": "none"}, set()),
+        ({"kind": "sensitivity", "scale": 0}, {"scale"}),
+        ({"kind": "sensitivity"}, {"scale", "anisotropy"}),
+        ({"kind": "variance"}, {"scale"}),
+        ({"kind": "correlated"}, {"scale", "anisotropy", "pattern", "coherence", "average_map"}),
+        ({"kind": "correlated", "pattern": "variance"}, {"scale", "recipe", "coherence", "average_map"}),
+        (REFERENCE, {"scale", "reference_prefix", "average_map"}),
+    ],
+    ids=["none", "no scale", "sensitivity", "variance", "scan", "scattered", "reference"],
+)
+def test_only_settings_that_the_kind_of_noise_has_count(chosen, count):
+    before = {**NOISE, **chosen}
+    changes = {name: value for name, value in CHANGES.items() if before[name] != value}
+    if before["kind"] == "correlated" and before["pattern"] == "scan":
+        del changes["recipe"]  # goes with the other pattern only
+    counting = {
+        name
+        for name, value in changes.items()
+        if NoiseSettings(**{**before, name: value}).used != NoiseSettings(**before).used
+    }
+    assert counting == count
+
+
+def test_what_simulations_share_of_the_noise_does_not_depend_on_its_scale():
+    def shared(**changed):
+        return NoiseSettings(**{**NOISE, **REFERENCE, **changed}).of_sources
+
+    assert shared() == shared(scale=3.0) == shared(reference_prefix="I-512-1450_")
+    assert shared() != shared(recipe="scattered")
 
 
 def test_groups_do_not_change_after_reading():

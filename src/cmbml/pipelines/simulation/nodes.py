@@ -33,7 +33,7 @@ Loaders = Mapping[str, Loader]
 
 # Raised when the results of a function change for equal settings, one for each function of `one_sky`.
 SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 2, 2, 1, 4, 3, 2, 2
-NOISE_SOURCES = 2
+NOISE_SOURCES = 3
 
 
 def select_channels(instrument_table: Instrument, instrument: InstrumentSettings) -> Instrument:
@@ -248,7 +248,7 @@ def prepare_noise(
             "calibration": {channel.name: planck.calibration(channel) for channel in channels},
             **{name: {c.name: loaders[c.name] for c in channels} for name, loaders in used.items()},
         },
-        parameters={"nside": maps.nside, "settings": noise},
+        parameters={"nside": maps.nside, "settings": noise.of_sources},
     )
 
 
@@ -284,5 +284,5 @@ def observe(
         version=OBSERVATIONS,
         partitioned={"cmb_alm": cmb_alm, "parameters": parameters, "seeds": seeds},
         shared={"shared": foreground_alm, "noise_sources": noise_sources, "instrument": instrument},
-        parameters={"settings": foregrounds, "maps": maps, "noise": noise},
+        parameters={"settings": foregrounds, "maps": maps, "noise": noise.used},
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cmbml.pipelines.simulation.noise_correlated import correlated_noise, correlated_sources
 from cmbml.pipelines.simulation.noise_reference import reference_noise, reference_seed
-from cmbml.pipelines.simulation.noise_sensitivity import unevenness, white_noise
+from cmbml.pipelines.simulation.noise_sensitivity import white_noise
 from cmbml.pipelines.simulation.noise_settings import NoiseSettings
 from cmbml.pipelines.simulation.noise_variance import rooted_noise, variance_root
 from cmbml.science.instrument import Channel
@@ -82,7 +82,8 @@ def noise_seed(seeds: Record, channel: Channel, settings: NoiseSettings) -> int:
         Kind and recipe.
     """
     if settings.kind == "correlated" and settings.recipe == "reference":
-        return reference_seed(seeds["split"], seeds["simulation"], channel.name)
+        prefix = settings.reference_prefix
+        return reference_seed(seeds["split"], seeds["simulation"], channel.name, prefix=prefix)
     return int(seeds["noise"])
 
 
@@ -121,8 +122,7 @@ def draw_noise(
     if settings.kind == "variance":
         noise = rooted_noise(channel, nside, seed=seed, root=sources["root"])
     elif settings.recipe == "reference":
-        sigma = sources["root"][0] if "root" in sources else unevenness(nside, settings.anisotropy)
-        noise = reference_noise(sigma, seed=seed, sources=sources)[None]
+        noise = reference_noise(sources["root"][0], seed=seed, sources=sources)[None]
     else:
         noise = correlated_noise(channel, nside, seed=seed, settings=settings, sources=sources)
     if "average" in sources:

@@ -38,6 +38,12 @@ Arrays = Mapping[str, Array]
 POWER = slice(0, LOGARITHMS)
 """The features that are logarithms of power."""
 
+_CMB_ML_LATITUDE_DEG, _CMB_ML_FWHM_DEG = 5.0, 1.0
+"""The mask of CMB-ML's noise models: half its width, and its smoothing."""
+
+_NO_VARIANCE = 1e-10
+"""Of a component, relative to the first: what rounding leaves where there is none."""
+
 
 @dataclass(frozen=True, eq=False)
 class NoiseModel:
@@ -52,7 +58,7 @@ class NoiseModel:
     variance
         Along each component, shape (n_components,).
     simulations
-        Number of noise simulations it was made from.
+        Number of noise simulations it was made from; None where that is not known.
     mean_cl
         Mean spectra, uK_CMB2, shape (n_spectra, lmax + 1); None where only that of the logarithms is known.
     mask_latitude_deg, mask_fwhm_deg
@@ -62,7 +68,7 @@ class NoiseModel:
     mean: Array
     components: Array
     variance: Array
-    simulations: int
+    simulations: int | None
     mean_cl: Array | None = None
     mask_latitude_deg: float = 0.0
     mask_fwhm_deg: float = 0.0
@@ -75,7 +81,17 @@ class NoiseModel:
         that knows only the mean logarithm, that of the mean power is higher by ln(10) / 2 times the variance,
         as of log-normal numbers; chi^2 of 2l + 1 degrees of freedom are so to 3 per cent at l = 2, and better
         above.
+
+        Raises
+        ------
+        ValueError
+            If the number of simulations is not known.
         """
+        if self.simulations is None:
+            raise ValueError(
+                "noise model: not all of its components were kept, so the number of its simulations, and the "
+                "power that their average took, are not known; keep all, or take recipe: reference"
+            )
         if self.mean_cl is not None:
             features = to_features(self.mean_cl)
         else:
@@ -105,7 +121,9 @@ def read_model(arrays: Arrays) -> NoiseModel:
     Parameters
     ----------
     arrays
-        Of CMB-ML: "mean_ps", "components", "variance", "maps_unit".
+        Of CMB-ML: "mean_ps", "components", "variance", "maps_unit". Its mask is not stored, but always the
+        same. Its components are as many as its simulations: of these, whose mean is taken out, the last has
+        no variance. Where it has, components were left out.
 
     Raises
     ------
@@ -121,11 +139,14 @@ def read_model(arrays: Arrays) -> NoiseModel:
     if unit != MAP_UNIT:
         raise ValueError(f"noise model: its unit is {unit}, must be {MAP_UNIT}; make it again in that unit")
     if released:
+        variance = arrays["variance"]
         return NoiseModel(
             arrays["mean_ps"][None],
             arrays["components"][:, None],
-            arrays["variance"],
-            simulations=len(arrays["variance"]),  # all components were kept
+            variance,
+            simulations=len(variance) if variance[-1] <= _NO_VARIANCE * variance[0] else None,
+            mask_latitude_deg=_CMB_ML_LATITUDE_DEG,
+            mask_fwhm_deg=_CMB_ML_FWHM_DEG,
         )
     return NoiseModel(
         arrays["mean"],

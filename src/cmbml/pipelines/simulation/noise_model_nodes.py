@@ -13,7 +13,7 @@ Simulations = Mapping[str, Mapping[str, Loader]]
 Lazy = dict[str, Partition]
 
 # Raised when the results of a function change for equal settings.
-AVERAGE, MODEL = 2, 2
+AVERAGE, MODEL = 2, 3
 
 
 def average_noise(

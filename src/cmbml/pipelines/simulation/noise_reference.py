@@ -17,12 +17,19 @@ from cmbml.science.pixels import npix_to_nside
 Array = NDArray[Any]
 
 
-def reference_seed(split: str, simulation: str, channel: str) -> int:
-    """Return CMB-ML's seed of one channel's noise.
+def reference_seed(split: str, simulation: str, channel: str, *, prefix: str) -> int:
+    """Return CMB-ML's seed of one channel's noise, the SHA-256 of a text modulo 2^32.
 
-    The SHA-256 of a text such as "Train_sim0000_143_noise", modulo 2^32.
+    Parameters
+    ----------
+    split, simulation, channel
+        Names, such as "train", "sim0000", "143".
+    prefix
+        "" for the text of CMB-ML's newer branches, "Train_sim0000_143_noise"; with the name of a published
+        dataset, "I-512-1450_", the simulation is its number alone: "I-512-1450_Train_0000_143_noise".
     """
-    text = f"{split.capitalize()}_{simulation}_{channel}_noise"
+    name = simulation.removeprefix("sim") if prefix else simulation
+    text = f"{prefix}{split.capitalize()}_{name}_{channel}_noise"
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) % 2**32
 
 

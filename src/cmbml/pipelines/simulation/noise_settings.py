@@ -1,8 +1,8 @@
 """What can be set of the noise."""
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cmbml.pipelines.simulation.map_settings import Group, NotNegative
 
@@ -27,7 +27,11 @@ class NoiseSettings(Group):
         "scan", or as Planck's "variance" maps.
     recipe
         How correlated noise is drawn: "scattered", or "reference", which
-        reproduces CMB-ML's maps (intensity only).
+        reproduces CMB-ML's maps (intensity only, with pattern "variance").
+    reference_prefix
+        What CMB-ML's texts for seeds begin with, for the recipe "reference":
+        "I-512-1450_" for the published dataset, whose texts number the simulations
+        without "sim"; "" for CMB-ML's newer branches.
     coherence
         Multipoles over which differences between the noise simulations must agree
         to count as differences of their spectra; what changes from one multipole to
@@ -42,8 +46,39 @@ class NoiseSettings(Group):
     anisotropy: float = Field(ge=0, le=1)
     pattern: Literal["scan", "variance"]
     recipe: Literal["scattered", "reference"]
+    reference_prefix: str
     coherence: int = Field(ge=1)
     average_map: bool
+
+    @model_validator(mode="after")
+    def _reference_pattern(self) -> Self:
+        if self.kind == "correlated" and self.recipe == "reference" and self.pattern == "scan":
+            raise ValueError(
+                "recipe reference: CMB-ML's noise is as deep as Planck's variance maps say; set "
+                "pattern: variance, or take recipe: scattered"
+            )
+        return self
+
+    @property
+    def used(self) -> "NoiseSettings":
+        """The settings with those set to 0 that noise of this kind does not depend on.
+
+        So that no map is made stale by a setting that it was not made with.
+        """
+        if self.kind == "none" or self.scale == 0:
+            return self.model_copy(update={"kind": "none", **_UNUSED})
+        names = {"scale"}
+        if self.kind == "correlated":
+            names |= {"pattern", "recipe", "average_map"}
+            names |= {"reference_prefix"} if self.recipe == "reference" else {"coherence"}
+        if self.kind == "sensitivity" or (self.kind == "correlated" and self.pattern == "scan"):
+            names |= {"anisotropy"}
+        return self.model_copy(update={key: value for key, value in _UNUSED.items() if key not in names})
+
+    @property
+    def of_sources(self) -> "NoiseSettings":
+        """The settings of what simulations share: neither scale nor seeds act on it."""
+        return self.used.model_copy(update={"scale": 1.0, "reference_prefix": ""})
 
     @property
     def uses_model(self) -> bool:
@@ -60,6 +95,18 @@ class NoiseSettings(Group):
         """Whether Planck's variance maps are needed."""
         patterned = self.uses_model and self.pattern == "variance"
         return patterned or (self.kind == "variance" and self.scale > 0)
+
+
+_UNUSED: dict[str, Any] = {
+    "scale": 0.0,
+    "anisotropy": 0.0,
+    "pattern": "scan",
+    "recipe": "scattered",
+    "reference_prefix": "",
+    "coherence": 1,
+    "average_map": False,
+}
+"""What stands for a setting that is not used."""
 
 
 class NoiseModelSettings(Group):

@@ -17,7 +17,8 @@ class PlanckMaps(Group):
     mjy_per_k_545, mjy_per_k_857
         Surface brightness of the CMB's fluctuations in the channel, MJy/sr per
         K_CMB: the maps, variances and noise simulations of 545 and 857 GHz are
-        converted by it. None converts noise at the centre frequency, as CMB-ML does.
+        converted by it. None converts noise by the simulated channel's own response:
+        over a tabulated bandpass, or at the centre frequency, as CMB-ML does.
     debeam_floor
         The beam b is taken out of foregrounds by b / (b^2 + this), so that nothing
         is amplified where the beam leaves no signal.
@@ -35,4 +36,5 @@ class PlanckMaps(Group):
 
     def calibration(self, channel: Channel) -> Calibration:
         """Return how surface brightness becomes temperature in files of a channel."""
-        return Calibration(channel.frequency_ghz, self.mjy_per_k(channel.name))
+        stated = self.mjy_per_k(channel.name)
+        return channel.calibration if stated is None else Calibration(channel.frequency_ghz, stated)

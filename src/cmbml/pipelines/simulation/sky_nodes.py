@@ -42,7 +42,7 @@ def observe_components(
         version=COMPONENTS,
         partitioned={"cmb_alm": cmb_alm, "parameters": parameters, "seeds": seeds},
         shared={"shared": foreground_alm, "noise_sources": noise_sources, "instrument": instrument},
-        parameters={"settings": foregrounds, "maps": maps, "noise": noise},
+        parameters={"settings": foregrounds, "maps": maps, "noise": noise.used},
     )
 
 
