@@ -18,13 +18,16 @@ setup: $(READY) ## Create the environment from the lock file
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "cmbml needs Python 3.11 to 3.13; say which with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "making $(VENV), once"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "installing what requirements.lock names: some minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "installing cmbml"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(READY) ## Simulate, clean and compare (environment of conf/base)
-	$(BIN)/kedro run
+run: $(READY) ## Simulate, clean and compare (environment of conf/base); options in RUN="--params ..."
+	$(BIN)/kedro run $(RUN)
 
 test: $(READY) ## Run the whole test suite, end-to-end runs included
 	$(BIN)/python -m pytest

@@ -126,6 +126,25 @@ def test_kedros_own_commands_stay():
     assert find_run_command("cmbml").name == "run"
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "chanels=100",
+            "Error: the configuration cannot work:\n- parameter chanels: not known; did you mean",
+        ),
+        ("analysis.bin_widht=3", "Error: Parameter validation failed:\n- Parameter 'analysis'"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_told_without_a_stack(tmp_path, given, message):
+    arguments = ["run", "--env", "test", "--params", f"data={tmp_path},{given}"]
+    result = CliRunner().invoke(cli, arguments, obj=bootstrap_project(ROOT))
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
 @pytest.mark.slow
 def test_kedro_offers_the_command():
     shown = subprocess.run(

@@ -10,6 +10,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from cmbml.cli import cli
+from cmbml.datasets import HealpixMapDataset
 from cmbml.plan import Input, Plan, Product
 from cmbml.plan_tables import readable_size
 from cmbml.science.skymap import SkyMap
@@ -57,6 +58,44 @@ def test_noise_is_prepared_by_channel_where_its_kind_needs_it(tmp_path):
     states = {kind: {item.name: item.state for item in plan.inputs} for kind, plan in plans.items()}
     assert states["sensitivity"]["noise_models"] == "not needed"
     assert states["correlated"]["noise_models"] == "missing"
+
+
+def test_what_noise_models_take_is_said(tmp_path):
+    HealpixMapDataset(filepath=tmp_path / "02_intermediate/noise_averages/30.fits").save(
+        SkyMap(np.zeros((3, 12 * 16**2)), "uK_CMB")
+    )
+    plan = plan_of("noise_model", data=tmp_path, assets_folder=f"{tmp_path}/assets")
+    found = {item.name: (item.wanted, item.there) for item in plan.products}
+    assert found == {"noise_averages": (9, 1), "noise_models": (9, 0)}
+    # of 1024 (I, Q, U) below 100 GHz; above, of 2048 (I, Q, U), and of I alone at 545 and 857 GHz
+    (averages,) = [item.size for item in plan.products if item.name == "noise_averages"]
+    assert averages == pytest.approx(4 * 12 * 1024**2 * (3 * 3 + 4 * (4 * 3 + 2)), rel=1e-3)
+    (simulations,) = [item for item in plan.inputs if item.name == "noise_simulations"]
+    assert simulations.state == "missing"
+    assert "assets.fetch=ffp10_noise" in simulations.remedy
+
+
+def test_every_product_of_the_components_has_a_volume(tmp_path):
+    (components,) = plan_of("sky_components", data=tmp_path).products
+    assert (components.wanted, components.files) == (
+        6,
+        6 * 9 * 8,
+    )  # CMB, four of the Galaxy, CIB, radio, noise
+
+
+def test_simulations_from_elsewhere_are_those_that_are_there(tmp_path):
+    for number in (0, 3):
+        folder = tmp_path / f"release/Simulation/Test/sim{number:04d}"
+        folder.mkdir(parents=True)
+        (folder / "obs_30_map.fits").write_bytes(b"")
+    plan = plan_of("pyilc", env="cmb_ml_released", data=tmp_path / "data", released=tmp_path / "release")
+    assert [(item.name, item.wanted) for item in plan.products] == [("pyilc_cleaned_{split}", 2)]
+
+
+def test_channels_are_listed_for_the_command_line(tmp_path):
+    plan = plan_of(data=tmp_path, channels="143+100")
+    (observations,) = [item for item in plan.products if item.name == "{split}_observations"]
+    assert observations.files == 2 * observations.wanted
 
 
 def test_what_lies_there_is_not_to_come(tmp_path):
@@ -128,6 +167,15 @@ def test_a_configuration_that_cannot_work_is_told_so(tmp_path):
     status, output = planned(*words, f"data={tmp_path},nside=48")
     assert status == 1
     assert "nside 48: must be a power of two" in output
+
+
+@pytest.mark.parametrize("pipelines", [(), ("--pipelines", "pyilc")])
+def test_channels_that_there_are_not_are_told_alone(tmp_path, pipelines):
+    words = ("--env", "test", "--strict", *pipelines, "--params", f"data={tmp_path},channels=999")
+    status, output = planned(*words)
+    assert status == 1
+    assert "- instrument.channels: channels 999: no channel fits in the instrument table" in output
+    assert "what it makes" not in output
 
 
 def test_an_unknown_pipeline_is_refused():

@@ -6,6 +6,7 @@ import pytest
 from cmbml.datasets import (
     AlmDataset,
     ArrayArchiveDataset,
+    ComponentsDataset,
     Hdf5ObservationsDataset,
     HealpixMapDataset,
     ObservationsDataset,
@@ -25,12 +26,15 @@ POLARISED = Dimensions(
     theory_lmax=100,
     channels=(3, 3, 1),
     container="fits",
+    foreground_components=6,
     shared_components=0,
     methods={"pyilc": 1},
     bands=8,
     compared=2,
     noise=noise_settings(kind="sensitivity"),
     noise_components=5,
+    noise_nsides=(16, 32, 32),
+    noise_lmax_factor=2.0,
 )
 
 
@@ -116,6 +120,38 @@ def test_what_simulations_share_of_noise_is_as_large_as_its_files(tmp_path, chan
     given = replace(POLARISED, noise=noise_settings(**changed))
     found = PRODUCTS["noise_sources"](given, "noise_sources")
     assert 3 * found.size == pytest.approx(on_disk(tmp_path).size, rel=0.05)
+
+
+def test_averages_of_noise_are_as_large_as_their_files(tmp_path):
+    for place, (nside, fields) in enumerate(zip((16, 32, 32), POLARISED.channels, strict=True)):
+        values = np.zeros((fields, 12 * nside**2))
+        HealpixMapDataset(filepath=tmp_path / f"{place}.fits").save(SkyMap(values, "uK_CMB"))
+    found = PRODUCTS["noise_averages"](POLARISED, "noise_averages")
+    assert Volume(3, 3 * found.size) == on_disk(tmp_path)
+
+
+def test_models_of_noise_are_as_large_as_their_files(tmp_path):
+    for place, (nside, fields) in enumerate(zip((16, 32, 32), POLARISED.channels, strict=True)):
+        spectra = np.zeros((4 if fields == 3 else 1, 2 * nside + 1))
+        model = {"mean": spectra, "mean_cl": spectra, "components": np.stack([spectra] * 5)}
+        model |= {"names": np.array(("TT", "EE", "BB", "TE")[: len(spectra)]), "variance": np.zeros(5)}
+        facts = ("unit", "nside", "simulations", "monopole_mean", "monopole_sd")
+        facts += ("mask_latitude_deg", "mask_fwhm_deg")
+        model |= {fact: np.array("uK_CMB" if fact == "unit" else 1.0) for fact in facts}
+        ArrayArchiveDataset(filepath=tmp_path / f"{place}.npz").save(model)
+    found = PRODUCTS["noise_models"](POLARISED, "noise_models")
+    assert 3 * found.size == pytest.approx(on_disk(tmp_path).size, rel=0.02)
+
+
+def test_components_are_as_large_as_their_files(tmp_path):
+    names = ("cmb", "dust", "synchrotron", "free_free", "ame", "cib", "radio", "noise")
+    maps = {
+        channel: np.zeros((fields, 3072), np.float32)
+        for channel, fields in zip(("100", "143", "545"), POLARISED.channels, strict=True)
+    }
+    one = Observations(maps, dict.fromkeys(maps, "uK_CMB"))
+    ComponentsDataset(filepath=tmp_path / "sim0000").save(dict.fromkeys(names, one))
+    assert PRODUCTS["{split}_components"](POLARISED, "test_components") == on_disk(tmp_path)
 
 
 def test_coefficients_of_the_cmb_have_a_band_limit_of_their_own():

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import click
 import rich
-from kedro.framework.cli.project import PARAMS_ARG_HELP, run
+from kedro.framework.cli.project import PARAMS_ARG_HELP
+from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, ENV_HELP, _split_params, split_string
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
@@ -15,6 +16,8 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 from rich.console import Group
 from rich.table import Table
+
+from cmbml.hooks import ConfigurationError
 
 __all__ = ["cli", "run"]  # `python -m cmbml` looks for run here
 
@@ -30,7 +33,28 @@ def cli() -> None:
     """Commands of cmbml."""
 
 
-@cli.command()
+class ConfiguredCommand(click.Command):
+    """A command that says what is wrong with a configuration, and not where in the code it was found."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Raises
+        ------
+        click.ClickException
+            If it cannot work as it is configured.
+        """
+        try:
+            return super().invoke(ctx)
+        except (ConfigurationError, ParameterValidationError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+run = ConfiguredCommand("run", callback=kedro_run.callback, params=kedro_run.params, help=kedro_run.help)
+cli.add_command(run)
+
+
+@cli.command(cls=ConfiguredCommand)
 @click.option("--env", "-e", default=None, help=ENV_HELP)
 @click.option(
     "--pipelines",
@@ -60,7 +84,7 @@ def plan(
         found = session_plan(metadata.project_path, pipelines, env=env, params=params, conf=conf_source)
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from error
-    except ParameterValidationError as error:
+    except (ValueError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
     for part in plan_tables(found):
         rich.get_console().print(part)

@@ -45,6 +45,10 @@ class ThreadHooks:
         set_thread_count(available_cores())
 
 
+class ConfigurationError(ValueError):
+    """A run cannot work as it is configured; the message says all that the user has to know."""
+
+
 class CheckHooks:
     """Conflicts that no single group of parameters can see, found before the first node."""
 
@@ -75,7 +79,7 @@ class CheckHooks:
 
         Raises
         ------
-        ValueError
+        ConfigurationError
             If a parameter is unknown or has no effect, parameters contradict one
             another, a product is only read, a foreground preset cannot be built, or noise lacks what it is
             made from.
@@ -86,7 +90,7 @@ class CheckHooks:
             *self.problems(pipeline, catalog),
         ]
         if problems:
-            raise ValueError("the configuration cannot work:\n- " + "\n- ".join(problems))
+            raise ConfigurationError("the configuration cannot work:\n- " + "\n- ".join(problems))
 
     def problems(self, pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
         """Return a sentence for everything that keeps a pipeline from being run as it is configured."""

@@ -12,7 +12,11 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro_datasets.partitions import PartitionedDataset
 
-from cmbml.datasets import ChannelFilesDataset, DeferredDataset, ParallelPartitionedDataset
+from cmbml.datasets import (
+    ChannelFilesDataset,
+    DeferredDataset,
+    ParallelPartitionedDataset,
+)
 from cmbml.hooks import CheckHooks
 from cmbml.pipeline_registry import main_job
 from cmbml.science.instrument import channel_names
@@ -23,6 +27,9 @@ _SPLIT = re.compile(r"(?<![a-z])(train|valid|test)(?![a-z])")
 
 _OPTIONAL = (ChannelFilesDataset, DeferredDataset)
 """Inputs that only some configurations read; the checks before a run know which."""
+
+_BY_CHANNEL = ("noise_averages", "noise_models", "noise_sources")
+"""Products with a partition per channel."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ class Plan:
     products, inputs
         What it makes and what it reads, in the order of the nodes.
     problems
-        A sentence for everything that keeps it from being run as it is configured.
+        A sentence for everything that keeps it from being run as it is configured; where that are its
+        channels, nothing else is said.
     """
 
     products: tuple[Product, ...]
@@ -156,9 +164,14 @@ def make_plan(
     makers
         By dataset, the pipeline that makes it.
     """
+    table = catalog["instrument_table"].load()
+    try:
+        channel_names(parameters["instrument"].channels, table.names)
+    except ValueError as error:  # then there is nothing to count
+        return Plan((), (), tuple(problems) or (f"instrument.channels: {error}",))
     dimensions = dimensions_of(
         parameters,
-        catalog["instrument_table"].load(),
+        table,
         container="hdf5" if "Hdf5" in _described(catalog, "test_observations", "dataset_type") else "fits",
         compared=min(len(_wanted(name, catalog, parameters)) for name in ("test_cmb", "any_cleaned_test")),
     )
@@ -221,24 +234,31 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 
 def _wanted(name: str, catalog: DataCatalog, parameters: Mapping[str, Any]) -> set[str]:
     """Return the ids of the partitions that are asked for; {""} for what has none."""
-    split = _SPLIT.search(name)
-    if name == "noise_sources":
-        noise, table = parameters["noise"], catalog["instrument_table"].load()
-        is_needed = noise.uses_model or noise.uses_variances
-        return set(channel_names(parameters["instrument"].channels, table.names)) if is_needed else set()
+    split, noise = _SPLIT.search(name), parameters["noise"]
+    if name == "noise_sources" and not (noise.uses_model or noise.uses_variances):
+        return set()
+    if name in _BY_CHANNEL:
+        return set(channel_names(parameters["instrument"].channels, catalog["instrument_table"].load().names))
     if name == "report_sky_figures":
-        number, split_size = parameters["analysis"].figure_simulations, parameters["simulations"].test
-    elif split is None:
+        return set(_simulations("test", catalog, parameters)[: parameters["analysis"].figure_simulations])
+    if split is None:
         return {""}
-    else:
-        number = split_size = getattr(parameters["simulations"], split[0])
     limit = _described(catalog, name, "limit")
-    counts = [number, split_size, *([limit] if isinstance(limit, int) else [])]
-    return {f"sim{index:04d}" for index in range(min(counts))}
+    return set(_simulations(split[0], catalog, parameters)[: limit if isinstance(limit, int) else None])
+
+
+def _simulations(split: str, catalog: DataCatalog, parameters: Mapping[str, Any]) -> list[str]:
+    """Return the ids of a split: as many as are asked for, or what a dataset from elsewhere holds."""
+    observed = f"{split}_observations"
+    if _described(catalog, observed, "read_only") and catalog[observed].exists():
+        return sorted(catalog[observed].load())
+    return [f"sim{index:04d}" for index in range(getattr(parameters["simulations"], split))]
 
 
 def _there(dataset: Any) -> set[str]:
     """Return the ids of the partitions that lie there, of whatever configuration; {""} for what has none."""
+    if isinstance(dataset, DeferredDataset):
+        return _there(dataset.load().dataset)
     if isinstance(dataset, ParallelPartitionedDataset):
         return set(dataset.finished())
     if not dataset.exists():

@@ -22,10 +22,12 @@ def readable_size(size: int) -> str:
 
 def plan_tables(plan: Plan) -> Iterator[RenderableType]:
     """Return what is to be printed of a plan, piece by piece."""
-    yield _product_table(plan)
+    if plan.products:
+        yield _product_table(plan)
     if any(item.size is None for item in plan.products):
         yield Text("The size of products marked ? is not known; they are not part of the sums.")
-    yield _input_table(plan)
+    if plan.inputs:
+        yield _input_table(plan)
     for problem in plan.problems:
         yield Text(f"- {problem}")
     yield Text("Ready to run." if plan.is_ready else "This cannot run yet: see what is missing above.")

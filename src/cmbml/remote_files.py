@@ -34,6 +34,9 @@ class RemoteFile:
         folder of all files; the archive itself is then not kept.
     strip
         Whether a folder that holds all members of the archive is left out.
+    growth
+        Bytes of the unpacked members per byte of the archive, about: 1 for what
+        is not compressed.
     """
 
     path: str
@@ -44,6 +47,7 @@ class RemoteFile:
     checksum: str = ""
     unpack_to: str | None = None
     strip: bool = False
+    growth: float = 1.0
 
     def __post_init__(self) -> None:
         for place in (self.path, self.unpack_to):

@@ -11,6 +11,7 @@ from typing import Any
 
 from cmbml.pipelines import method_names
 from cmbml.pipelines.analysis.spectra import band_edges
+from cmbml.pipelines.assets.catalogue import is_lfi
 from cmbml.pipelines.simulation.cmb import unlensed_lmax
 from cmbml.pipelines.simulation.foregrounds import is_scaled, varies_in_shape
 from cmbml.pipelines.simulation.nodes import select_channels
@@ -37,6 +38,12 @@ _EMBEDDED_COMPONENTS = 4
 
 _NOISE_SIMULATIONS = 100
 """Of a channel, where all there are make the noise model: as many as CMB-ML has."""
+
+_LFI_NSIDE, _HFI_NSIDE = 1024, 2048
+"""Resolution of Planck's noise simulations."""
+
+_MODEL_OVERHEAD = 3150
+"""Bytes of a noise model beside its spectra: headers of its arrays, and numbers."""
 
 _FIGURE_ROW = 33_000
 """Bytes of the truth, or of one method, in a figure of a sky."""
@@ -72,6 +79,8 @@ class Dimensions:
         Number of Stokes fields of each channel.
     container
         Of the observations, "fits" or "hdf5".
+    foreground_components
+        Number of foreground components.
     shared_components
         Number of foreground components that all simulations share.
     methods
@@ -84,6 +93,10 @@ class Dimensions:
         Kind of the noise, on which it depends what simulations share of it.
     noise_components
         Number of components of a noise model.
+    noise_nsides
+        Resolution of the noise simulations of each channel.
+    noise_lmax_factor
+        Band limit of noise models in units of that.
     """
 
     nside: int
@@ -92,12 +105,15 @@ class Dimensions:
     theory_lmax: int
     channels: tuple[int, ...]
     container: str
+    foreground_components: int
     shared_components: int
     methods: Mapping[str, int]
     bands: int
     compared: int
     noise: NoiseSettings
     noise_components: int
+    noise_nsides: tuple[int, ...]
+    noise_lmax_factor: float
 
     @property
     def fields(self) -> int:
@@ -142,6 +158,28 @@ def _foreground_alm(given: Dimensions) -> Volume:
     return Volume(1, 1000 + 8 * numbers)
 
 
+def _components(given: Dimensions) -> Volume:
+    """CMB, foregrounds and noise, each in every channel."""
+    count = 2 + given.foreground_components
+    size = sum(fits_map(given.nside, fields).size for fields in given.channels)
+    return Volume(count * len(given.channels), count * size)
+
+
+def _noise_averages(given: Dimensions) -> Volume:
+    """Map of a channel, on average over the channels."""
+    channels = zip(given.noise_nsides, given.channels, strict=True)
+    return Volume(1, sum(fits_map(nside, fields).size for nside, fields in channels) // len(given.channels))
+
+
+def _noise_models(given: Dimensions) -> Volume:
+    """Spectra of a channel, on average: two means and the components."""
+    numbers = 0
+    for nside, fields in zip(given.noise_nsides, given.channels, strict=True):
+        multipoles = int(given.noise_lmax_factor * nside) + 1
+        numbers += (4 if fields == 3 else 1) * multipoles * (2 + given.noise_components)
+    return Volume(1, _MODEL_OVERHEAD + 8 * numbers // len(given.channels))
+
+
 def _noise_sources(given: Dimensions) -> Volume:
     """Arrays of a channel, on average: root of the covariances, average map, spectra of the model."""
     pixels = spectra = 0
@@ -169,6 +207,8 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume]] = {
     "instrument": lambda given, _: Volume(1, 1500),
     "mask": lambda given, _: fits_map(given.nside, 4),
     "foreground_alm": lambda given, _: _foreground_alm(given),
+    "noise_averages": lambda given, _: _noise_averages(given),
+    "noise_models": lambda given, _: _noise_models(given),
     "noise_sources": lambda given, _: _noise_sources(given),
     "{split}_seeds": lambda given, _: Volume(1, 272),
     "{split}_cosmology": lambda given, _: Volume(1, 225),
@@ -177,6 +217,7 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume]] = {
     "{split}_cmb_alm": lambda given, _: fits_alm(given.cmb_lmax, given.fields),
     "{split}_cmb": lambda given, _: fits_map(given.nside, given.fields),
     "{split}_observations": lambda given, _: _observations(given),
+    "{split}_components": lambda given, _: _components(given),
     "{method}_cleaned_{split}": lambda given, name: fits_map(
         given.nside, given.methods[name.partition("_cleaned_")[0]]
     ),
@@ -209,19 +250,23 @@ def dimensions_of(
     """
     maps, analysis, foregrounds = (parameters[group] for group in ("maps", "analysis", "foregrounds"))
     model, settings = parameters["noise_model"], parameters["instrument"]
+    channels = select_channels(instrument, settings)
     return Dimensions(
         nside=maps.nside,
         lmax=maps.lmax,
         cmb_lmax=parameters["cmb"].lmax,
         theory_lmax=unlensed_lmax(parameters["cmb"].lmax),
-        channels=tuple(len(channel.stokes) for channel in select_channels(instrument, settings)),
+        channels=tuple(len(channel.stokes) for channel in channels),
         container=container,
+        foreground_components=_foreground_components(foregrounds),
         shared_components=_shared_components(foregrounds, over_bands=settings.bandpass == "tabulated"),
         methods={name: len(getattr(parameters[name], "stokes", "I")) for name in method_names()},
         bands=len(band_edges(analysis.lmax, analysis.bin_width)) - 1,
         compared=compared,
         noise=parameters["noise"],
         noise_components=model.components or model.simulations or _NOISE_SIMULATIONS,
+        noise_nsides=tuple(_LFI_NSIDE if is_lfi(channel.name) else _HFI_NSIDE for channel in channels),
+        noise_lmax_factor=model.lmax_factor,
     )
 
 
@@ -231,4 +276,13 @@ def _shared_components(foregrounds: ForegroundSettings, *, over_bands: bool) -> 
         return 0
     if foregrounds.source == "pysm":
         return sum(is_scaled(name, foregrounds, over_bands=over_bands) for name in foregrounds.presets)
+    return _foreground_components(foregrounds)
+
+
+def _foreground_components(foregrounds: ForegroundSettings) -> int:
+    """Return how many components the foregrounds have."""
+    if foregrounds.source == "pysm":
+        return len(foregrounds.presets)
+    if foregrounds.source == "planck":
+        return 1
     return _EMBEDDED_COMPONENTS + foregrounds.extragalactic.cib + foregrounds.extragalactic.radio

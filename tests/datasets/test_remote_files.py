@@ -392,6 +392,19 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(server, tmp_path, fits):
     assert server.asked() == []
 
 
+def test_archives_need_room_for_their_members_and_for_one_of_them(tmp_path, monkeypatch):
+    archive = RemoteFile("a.tar", "http://a", "cmb_ml", size=100, unpack_to="a")
+    chain = RemoteFile("b.tar.gz", "http://b", "chains", size=50, unpack_to="b", growth=4)
+    files = [archive, chain, RemoteFile("c.fits", "http://c", "maps", size=30)]
+    shelf = Shelf(tmp_path, verify="quick")
+    needed = 100 + 4 * 50 + 30 + 100  # all that stays, and the larger archive beside it
+    monkeypatch.setattr(Shelf, "free_bytes", lambda _: needed)
+    shelf.check_space(files)
+    monkeypatch.setattr(Shelf, "free_bytes", lambda _: needed - 1)
+    with pytest.raises(DatasetError, match="430 B are needed and 429 B are free"):
+        shelf.check_space(files)
+
+
 # ---- Kedro's side ---------------------------------------------------------------------------------
 
 

@@ -100,6 +100,12 @@ def test_a_folder_that_is_not_there_does_not_exist(tmp_path):
     assert not WmapChainsDataset(path=str(tmp_path / "mnu"), parameters=["tau"]).exists()
 
 
+def test_a_chain_without_all_its_files_does_not_exist(tmp_path):
+    write_chain(tmp_path, SMALL)
+    assert WmapChainsDataset(path=str(tmp_path), parameters=["tau"]).exists()
+    assert not WmapChainsDataset(path=str(tmp_path), parameters=["tau", "absent"]).exists()
+
+
 # ---- What is wrong ----------------------------------------------------------------------
 
 

@@ -136,9 +136,18 @@ def test_a_missing_channel_is_named(project, method):
 
 @every_method
 def test_it_is_fingerprinted_by_what_it_uses(project, method):
-    first = cleaned(project, method, {"sim0000": sky(project, 0)})["sim0000"]
+    params, instrument = project
+    observations = {"sim0000": sky(project, 0)}
+    first = cleaned(project, method, observations)["sim0000"]
     assert set(first.recipe) == {"partition", "function", "version", "parameters", "inputs"}
-    assert first.recipe["parameters"] != {}
+    assert cleaned(project, method, observations)["sim0000"].fingerprint == first.fingerprint
+    group = params[method]
+    numbers = {name: value for name, value in dict(group).items() if isinstance(value, float)}
+    assert numbers
+    for name, value in numbers.items():
+        other = {**params, method: group.model_copy(update={name: 1.01 * value})}
+        changed = cleaned((other, instrument), method, observations)["sim0000"]
+        assert changed.fingerprint != first.fingerprint, name
 
 
 @every_method

@@ -100,6 +100,8 @@ def test_beams_are_scaled_and_then_floored():
         (143, ("143",)),
         ([353, "30"], ("30", "353")),
         (("44",), ("44",)),
+        ("143+100", ("100", "143")),
+        ("44 + 857", ("44", "857")),
     ],
 )
 def test_a_choice_of_channels_by_hand(choice, expected):
@@ -114,6 +116,8 @@ def test_listed_channels_that_are_missing_are_named():
     message = r"channels \[100, 150, 250\]: 150, 250 is not in the instrument table, which has 30, 44"
     with pytest.raises(ValueError, match=message):
         channel_names([100, 150, 250], PLANCK)
+    with pytest.raises(ValueError, match=r"channels '100\+150': 150 is not in the instrument table"):
+        channel_names("100+150", PLANCK)
 
 
 @pytest.mark.parametrize("choice", ["150", "sfi", "353-100", "10-20", "-", [], ""])

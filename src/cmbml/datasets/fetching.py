@@ -129,14 +129,19 @@ class Shelf:
         return shutil.disk_usage(there).free
 
     def check_space(self, files: Iterable[RemoteFile]) -> None:
-        """Check that the disk has room for files; an archive needs it twice while it is unpacked.
+        """Check that the disk has room for files, and for one archive beside its members.
+
+        Archives are unpacked and removed one after the other, so that the largest
+        says how much more than the members is ever there.
 
         Raises
         ------
         DatasetError
             If it has not.
         """
-        needed = sum((file.size or 0) * (2 if file.unpack_to else 1) for file in files)
+        listed = list(files)
+        archives = [file.size or 0 for file in listed if file.unpack_to]
+        needed = round(sum((file.size or 0) * file.growth for file in listed)) + max(archives, default=0)
         free = self.free_bytes()
         if needed > free:
             raise DatasetError(

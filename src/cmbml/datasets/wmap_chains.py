@@ -178,7 +178,7 @@ class WmapChainsDataset(AbstractDataset[Any, ChainFiles]):
         DatasetError
             If a file is missing, empty or cut short, or they differ in length.
         """
-        missing = [name for name in self._parameters if not self._fs.isfile(f"{self._path}/{name}")]
+        missing = self._missing()
         if missing:
             raise DatasetError(
                 f"{self._path}: no file {', '.join(missing)}; a chain has one file per parameter: "
@@ -197,8 +197,12 @@ class WmapChainsDataset(AbstractDataset[Any, ChainFiles]):
         """
         raise DatasetError(f"{self._path}: raw input is read-only; nothing is saved to it")
 
+    def _missing(self) -> list[str]:
+        """Return the parameters that have no file."""
+        return [name for name in self._parameters if not self._fs.isfile(f"{self._path}/{name}")]
+
     def _exists(self) -> bool:
-        return bool(self._fs.isdir(self._path))
+        return not self._missing()
 
     def _release(self) -> None:
         self._fs.invalidate_cache(self._path)

@@ -241,7 +241,8 @@ def channel_names(
     ----------
     choice
         A named set ("all", "lfi", "hfi", "polarised"), a range of nominal GHz
-        ("100-353", both ends included), one channel, or a list of channels.
+        ("100-353", both ends included), one channel, or a list of channels; a list
+        may be text with "+" between the channels ("100+143"), as on the command line.
     available
         Names of the channels there are.
 
@@ -252,6 +253,8 @@ def channel_names(
     """
     if isinstance(choice, list | tuple):
         wanted = tuple(str(name) for name in choice)
+    elif "+" in str(choice):
+        wanted = tuple(name.strip() for name in str(choice).split("+"))
     elif str(choice) in available:
         wanted = (str(choice),)
     else:

@@ -66,7 +66,7 @@ def test_noise_simulations_are_a_number_of_them_or_their_numbers(value, numbers)
     [
         ({"fetch": "planck_map"}, "group of assets 'planck_map': not known; known are planck_maps"),
         ({"chains": "wcdm"}, "chain 'wcdm': not known; known are lcdm, mnu, or all"),
-        ({"channels": 40}, "channels '40'"),
+        ({"channels": 40}, "channels 40: no channel fits"),
         ({"channels": ""}, "channels"),
         ({"noise_simulations": 301}, "noise_simulations 301: give at least one number, from 0 to 299"),
         ({"noise_simulations": "298-300"}, "noise_simulations '298-300': give at least one number"),

@@ -75,8 +75,7 @@ class AssetSettings(BaseModel):
     @field_validator("channels", mode="before")
     @classmethod
     def _channels(cls, value: Any) -> Any:
-        listed = split_list(value)
-        return channel_names(listed[0] if len(listed) == 1 else listed, PLANCK_CHANNELS)
+        return channel_names(value, PLANCK_CHANNELS)
 
     @field_validator("noise_simulations", mode="before")
     @classmethod

@@ -86,7 +86,7 @@ class InstrumentSettings(Group):
     ----------
     channels
         "all", "lfi", "hfi", "polarised", a range of nominal GHz ("100-353"), one
-        channel, or a list.
+        channel, or a list; on the command line "100+143".
     stokes
         "IQU", or "I" for intensity only.
     beam_scale
