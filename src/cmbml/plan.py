@@ -12,11 +12,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro_datasets.partitions import PartitionedDataset
 
-from cmbml.datasets import (
-    ChannelFilesDataset,
-    DeferredDataset,
-    ParallelPartitionedDataset,
-)
+from cmbml.datasets import ChannelFilesDataset, DeferredDataset, ParallelPartitionedDataset
 from cmbml.hooks import CheckHooks
 from cmbml.pipeline_registry import main_job
 from cmbml.science.instrument import channel_names
