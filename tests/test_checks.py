@@ -1,11 +1,14 @@
 """Parameters that contradict one another are named before anything runs."""
 
+from types import SimpleNamespace
+
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from cmbml.checks import (
     count_conflicts,
+    foreground_conflicts,
     instrument_conflicts,
     read_only_conflicts,
     resolution_conflicts,
@@ -45,6 +48,30 @@ def test_numbers_that_groups_share_must_agree():
         "target.fwhm_arcmin 60.0, pyilc.fwhm_arcmin 80.0: must be the same; set the number they share in globals.yml",
     ]
     assert resolution_conflicts(parameters, reading("maps", "pyilc")) == []
+
+
+@pytest.mark.parametrize("source", ["embedded", "pysm"])
+def test_foregrounds_must_resolve_the_band_limit_of_the_maps(source):
+    def conflicts(lmax: int) -> list[str]:
+        foregrounds = SimpleNamespace(source=source, nside=128)
+        return foreground_conflicts(
+            {"foregrounds": foregrounds, "maps": Maps(nside=512, lmax=lmax)}, reading("foregrounds", "maps")
+        )
+
+    assert conflicts(383) == []
+    (sentence,) = conflicts(1024)
+    assert sentence.startswith("maps.lmax 1024: above 3 nside - 1 = 383 of the foregrounds")
+    assert "set foregrounds.nside to 1024, or lower lmax" in sentence
+
+
+def test_statistics_of_components_need_a_sky_that_is_made_of_them():
+    parameters = {
+        "foregrounds": SimpleNamespace(source="planck", nside=16),
+        "maps": Maps(nside=512, lmax=1024),
+    }
+    assert foreground_conflicts(parameters, reading("foregrounds", "maps")) == []
+    (sentence,) = foreground_conflicts(parameters, reading("foregrounds", "maps", "sky_statistics"))
+    assert sentence.startswith("foregrounds.source planck: sky_statistics has no components")
 
 
 def test_validated_groups_are_checked_like_plain_ones():

@@ -4,6 +4,7 @@ Each returns a sentence for everything it finds, and none if all is well.
 """
 
 import difflib
+import math
 from typing import Any
 
 from kedro.io import DataCatalog
@@ -88,6 +89,29 @@ def _observed_stokes(parameters: dict[str, Any], pipeline: Pipeline, catalog: Da
         return "IQU"  # the run will say that the instrument is missing
     instrument: Instrument = catalog["instrument"].load()
     return "IQU" if instrument.is_polarised else "I"
+
+
+def foreground_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list[str]:
+    """Return a sentence for what the source and the resolution of foregrounds cannot give."""
+    foregrounds, maps = parameters.get("foregrounds"), parameters.get("maps")
+    source = getattr(foregrounds, "source", None)
+    if source is None or not is_used("foregrounds", pipeline):
+        return []
+    if source == "planck":
+        if not is_used("sky_statistics", pipeline):
+            return []
+        return [
+            "foregrounds.source planck: sky_statistics has no components to measure in it; "
+            "take embedded or pysm, foregrounds.source=embedded"
+        ]
+    lmax, highest = getattr(maps, "lmax", 0), 3 * getattr(foregrounds, "nside", 0) - 1
+    if lmax <= highest or not is_used("maps", pipeline):
+        return []
+    enough = 2 ** math.ceil(math.log2(lmax / 1.5))
+    return [
+        f"maps.lmax {lmax}: above 3 nside - 1 = {highest} of the foregrounds, whose pixels do not resolve it; "
+        f"set foregrounds.nside to {enough}, or lower lmax"
+    ]
 
 
 def count_conflicts(parameters: dict[str, Any], pipeline: Pipeline, numbers: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from cmbml.checks import (
     count_conflicts,
+    foreground_conflicts,
     instrument_conflicts,
     read_only_conflicts,
     resolution_conflicts,
@@ -105,6 +106,7 @@ class CheckHooks:
             *resolution_conflicts(parameters, pipeline),
             *stokes_conflicts(parameters, pipeline, catalog),
             *count_conflicts(parameters, pipeline, self._numbers),
+            *foreground_conflicts(parameters, pipeline),
             *preset_conflicts(parameters, pipeline),
             *mask_conflicts(parameters, pipeline, catalog),
             *noise_conflicts(parameters, pipeline, catalog),

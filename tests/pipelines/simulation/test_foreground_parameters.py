@@ -1,15 +1,25 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from cmbml.pipelines.simulation.embedded_sky import SkyTemplates, embedded_templates
 from cmbml.pipelines.simulation.foreground_parameters import (
     component_kind,
-    component_offsets,
+    component_offset,
     draw_parameters,
 )
 from cmbml.pipelines.simulation.foreground_settings import NAMED_VARIATIONS
 from cmbml.pipelines.simulation.settings import Normal, Uniform, Variation
 from cmbml.pipelines.simulation.sky_components import embedded_components
+from cmbml.pipelines.simulation.spectral_offsets import mean_parameter
+
+def component_offsets(record, models) -> dict:
+    return {
+        name: component_offset(name, record, partial(mean_parameter, name, model))
+        for name, model in models.items()
+    }
+
 
 VARIATION = Variation(
     brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0

@@ -6,7 +6,7 @@ from cmbml.pipelines.simulation.compiled import keep_compiled
 from cmbml.pipelines.simulation.embedded_sky import embedded_templates
 from cmbml.pipelines.simulation.foreground_parameters import draw_parameters
 from cmbml.pipelines.simulation.foreground_settings import NAMED_VARIATIONS
-from cmbml.pipelines.simulation.foregrounds import component_alms, fixed_foregrounds, foreground_alm
+from cmbml.pipelines.simulation.foregrounds import component_alms, fixed_foregrounds, fixed_sky, foreground_alm
 from cmbml.pipelines.simulation.settings import Extragalactic, ForegroundSettings, Maps, Variation
 from cmbml.pipelines.simulation.sky_components import embedded_components
 from cmbml.science.instrument import Channel, Instrument
@@ -42,6 +42,27 @@ def test_without_variation_all_simulations_have_one_sky():
     np.testing.assert_array_equal(first, second)
 
 
+def test_the_sum_of_a_sky_that_does_not_vary_is_kept_beside_its_parts():
+    chosen, record = settings(vary=False), draw_parameters(1, None)
+    shared = fixed_foregrounds(chosen, CHANNELS, MAPS)
+    parts = component_alms(record, shared, instrument=CHANNELS, settings=chosen, lmax=LMAX)
+    np.testing.assert_array_equal(alm(record, shared, chosen), sum(part for _, part in parts))
+    before = shared["total"].copy()
+    alm(record, shared, chosen)[:] = 0
+    np.testing.assert_array_equal(shared["total"], before)
+
+
+@pytest.mark.parametrize(("lmax", "warned"), [(2 * NSIDE, False), (2 * NSIDE + 1, True)])
+def test_emission_that_its_pixels_hardly_resolve_is_warned_of(caplog, lmax, warned):
+    fixed_foregrounds(settings(), CHANNELS, Maps(nside=NSIDE, lmax=lmax))
+    assert ("is above twice foregrounds.nside 16" in caplog.text) is warned
+
+
+def test_the_sky_of_planck_is_not_taken_for_another():
+    with pytest.raises(ValueError, match=r"foregrounds\.source planck: its sky is not made of components"):
+        fixed_sky(settings(source="planck", vary=False), CHANNELS, LMAX)
+
+
 def test_with_variation_skies_differ_in_shape():
     shared = fixed_foregrounds(settings(), CHANNELS, MAPS)
     first, second = (alm(draw_parameters(seed, VARIATION), shared)[0, 0] for seed in (1, 2))
@@ -69,7 +90,8 @@ def test_scaling_shared_coefficients_is_the_same_as_computing_anew(monkeypatch):
 def presets(monkeypatch):
     """Settings of one sky from presets, for which the embedded sky stands in."""
     models = embedded_components(embedded_templates(NSIDE, 8))
-    monkeypatch.setattr(foregrounds, "_preset_models", lambda _: dict(models))
+    monkeypatch.setattr(foregrounds, "_preset_model", lambda name, _: models[name])
+    foregrounds._kept_presets.cache_clear()
     return settings(source="pysm", presets=list(models))
 
 
@@ -139,7 +161,8 @@ def test_inputs_are_not_changed(presets):
     shared = fixed_foregrounds(presets, CHANNELS, MAPS)
     before = {name: array.copy() for name, array in shared.items()}
     alm(draw_parameters(5, VARIATION), shared, presets)
-    assert all(np.array_equal(before[name], shared[name]) for name in before)
+    for name in before:
+        np.testing.assert_array_equal(shared[name], before[name])
 
 
 def test_the_published_sky_is_scaled_by_preset(shared_file, monkeypatch):

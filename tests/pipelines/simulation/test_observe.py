@@ -109,6 +109,11 @@ def test_emission_is_analysed_accurately_up_to_one_and_a_half_times_its_nside() 
     assert error[1:].max() < 1.2e-2
 
 
+def test_emission_is_not_analysed_beyond_its_pixels() -> None:
+    with pytest.raises(ValueError, match="lmax 12: must lie between 2 and 3 nside - 1 = 11 at nside 4"):
+        foreground_alm(np.zeros((1, 192)), 12)
+
+
 def test_the_error_of_the_analysis_is_the_same_in_every_channel() -> None:
     emission = alm_to_map(random_sky(lmax=47, slope=-1.5), NSIDE)
     np.testing.assert_allclose(foreground_alm(2.5 * emission, LMAX), 2.5 * foreground_alm(emission, LMAX))

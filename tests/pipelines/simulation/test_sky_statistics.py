@@ -26,7 +26,7 @@ def test_there_is_a_row_for_every_component_channel_and_field(table):
 
 
 def test_the_numbers_are_those_of_the_pixels(table):
-    dust = fixed_sky(FOREGROUNDS.model_copy(update={"vary": False}), TABLE, MAPS.lmax)["dust"]
+    dust = fixed_sky(FOREGROUNDS.model_copy(update={"vary": False}), TABLE, MAPS.lmax)["dust"]()
     emission = component_map(dust, TABLE["143"], 16, fields=3, lmax=MAPS.lmax)
     rows = table[(table["component"] == "dust") & (table["channel"] == "143")].set_index("stokes")
     for stokes, values in zip("IQU", np.sort(emission.astype(np.float64)), strict=True):
@@ -39,7 +39,7 @@ def test_the_numbers_are_those_of_the_pixels(table):
         assert values[766] <= row["first_quartile"] <= values[769]
         assert values[2302] <= row["third_quartile"] <= values[2305]
     assert (table["unit"] == "uK_CMB").all()
-    assert (table["seconds"] > 0).all()
+    assert (table[["seconds", "build_seconds"]] > 0).all(axis=None)
 
 
 def test_spectra_show_in_the_table(table):

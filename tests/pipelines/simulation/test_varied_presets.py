@@ -1,5 +1,6 @@
 """Skies from PySM's presets, over bands and with small scales that are drawn."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from cmbml.pipelines.simulation.foreground_parameters import draw_parameters
 from cmbml.pipelines.simulation.foregrounds import fixed_foregrounds, foreground_alm, is_scaled
 from cmbml.pipelines.simulation.observe import foreground_alm as emission_alm
 from cmbml.pipelines.simulation.pysm_presets import pysm_components
-from cmbml.pipelines.simulation.settings import Extragalactic, ForegroundSettings, Maps, Variation
+from cmbml.pipelines.simulation.settings import Extragalactic, ForegroundSettings, Maps, Normal, Variation
 from cmbml.pipelines.simulation.sky_components import SpectralOffsets, component_emission
 from cmbml.pipelines.simulation.spectral_offsets import with_offsets
 from cmbml.science.bandpasses import Bandpass
@@ -149,6 +150,40 @@ def test_a_parameter_that_a_component_lacks_cannot_vary(templates, preset, varia
     templates(preset)
     with pytest.raises(ValueError, match=message):
         fixed_foregrounds(settings(preset, variation=variation), DELTAS, MAPS)
+
+
+@pytest.mark.parametrize("instrument", [DELTAS, BANDS])
+def test_a_value_that_a_preset_cannot_have_is_refused_before_any_sky(templates, instrument):
+    """Layers with indices of their own have none that is drawn for all."""
+    templates("d12")
+    drawn = Normal(distribution="normal", quantity="value", mean=1.5, sd=0.1)
+    chosen = settings("d12", variation=STEADY.model_copy(update={"dust_index": drawn}))
+    model = pysm_components(["d12"], NSIDE, seed=1)["d12"]
+    model.components = [copy.copy(model), with_offsets(model, SpectralOffsets(index=0.1))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(foregrounds, "_preset_model", lambda *_: model)
+        with pytest.raises(ValueError, match=r"d12: its parts differ in index"):
+            fixed_foregrounds(chosen, instrument, MAPS)
+
+
+def test_only_presets_that_are_computed_anew_are_built_again(templates, monkeypatch):
+    """A preset that is scaled needs no templates for a simulation, even if its index is drawn itself."""
+    presets = ("d1", "s1", "f1")
+    templates(*presets)
+    built = []
+    build = foregrounds._preset_model
+    monkeypatch.setattr(
+        foregrounds, "_preset_model", lambda name, nside: (built.append(name), build(name, nside))[1]
+    )
+    drawn = Normal(distribution="normal", quantity="value", mean=-3.1, sd=0.1)
+    chosen = settings(*presets, variation=WARMING.model_copy(update={"synchrotron_index": drawn}))
+    shared = fixed_foregrounds(chosen, DELTAS, MAPS)
+    assert (shared["components"].tolist(), sorted(built)) == (["s1", "f1"], ["d1", "f1", "s1"])
+    built.clear()
+    for seed in (1, 2):
+        parameters = draw_parameters(seed, chosen.variation)
+        foreground_alm(parameters, shared, instrument=DELTAS, settings=chosen, lmax=LMAX)
+    assert built == ["d1"]
 
 
 def test_an_index_that_a_component_lacks_cannot_be_shifted(templates):

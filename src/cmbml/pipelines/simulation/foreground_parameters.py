@@ -1,13 +1,13 @@
 """Foreground parameters of one simulation: what is drawn, and what it means for a component."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
 from cmbml.pipelines.simulation.settings import Normal, Uniform, Variation
-from cmbml.pipelines.simulation.spectral_offsets import SpectralOffsets, mean_parameter
+from cmbml.pipelines.simulation.spectral_offsets import SpectralOffsets
 from cmbml.science.seeds import generator_of, seed_of
 
 Record = Mapping[str, Any]
@@ -49,7 +49,7 @@ def draw_parameters(seed: int, variation: Variation | None) -> dict[str, Any]:
         spreads = (variation.index_of(kind), variation.temperature_of(kind))
         for name, spread, deviate in zip(("index", "temperature"), spreads, deviates, strict=True):
             drawn = _drawn(spread, deviate)
-            is_value = getattr(spread, "quantity", "offset") == "value"
+            is_value = name in variation.values_of(kind)
             offsets[kind][name] = 0.0 if is_value else drawn
             if is_value:
                 values.setdefault(kind, {})[name] = drawn
@@ -74,28 +74,23 @@ def component_kind(name: str) -> str:
     return _KIND_OF_LETTER.get(letters, "")
 
 
-def component_offsets(parameters: Record, models: Mapping[str, Any]) -> dict[str, SpectralOffsets]:
-    """Return the offsets of each component of one simulation.
+def component_offset(name: str, parameters: Record, mean_of: Callable[[str], float]) -> SpectralOffsets:
+    """Return the offsets of one component of one simulation.
 
     A value that was drawn becomes the offset that brings the mean over the sky to it.
 
     Parameters
     ----------
+    name
+        Of the component.
     parameters
         What `draw_parameters` drew.
-    models
-        By name, a model without offsets; read only where values were drawn.
-
-    Raises
-    ------
-    ValueError
-        If a value was drawn that a component does not have.
+    mean_of
+        Given "index" or "temperature", returns the mean over the sky of that parameter
+        without offset; asked only where values were drawn.
     """
-    offsets = {}
-    for name in models:
-        kind = component_kind(name)
-        own = dict(parameters["offsets"].get(kind, {}))
-        for quantity, value in parameters.get("values", {}).get(kind, {}).items():
-            own[quantity] = value - mean_parameter(name, models[name], quantity)
-        offsets[name] = SpectralOffsets(**own)
-    return offsets
+    kind = component_kind(name)
+    own = dict(parameters["offsets"].get(kind, {}))
+    for quantity, value in parameters.get("values", {}).get(kind, {}).items():
+        own[quantity] = value - mean_of(quantity)
+    return SpectralOffsets(**own)

@@ -88,6 +88,13 @@ class Variation(Group):
         spread: float | Normal | Uniform = getattr(self, f"{kind}_temperature_kelvin", 0.0)
         return spread
 
+    def values_of(self, kind: str) -> tuple[str, ...]:
+        """Return which parameters of a kind of component are drawn themselves: "index", "temperature"."""
+        spreads = {"index": self.index_of(kind), "temperature": self.temperature_of(kind)}
+        return tuple(
+            name for name, spread in spreads.items() if getattr(spread, "quantity", "offset") == "value"
+        )
+
 
 def _value(**numbers: float) -> Normal | Uniform:
     if "mean" in numbers:
@@ -107,6 +114,11 @@ NAMED_VARIATIONS = {
 """Variations with a name; `cmb_ml_dev` has what CMB-ML's development branch gives d9, s4 and f1."""
 
 
+_NO_VARIATION = Variation(
+    brightness=0.0, dust_index=0.0, dust_temperature_kelvin=0.0, synchrotron_index=0.0, free_free_index=0.0
+)
+
+
 class Extragalactic(Group):
     """Extragalactic components of the embedded sky; PySM's presets have their own.
 
@@ -124,6 +136,9 @@ class Extragalactic(Group):
     cib: bool
     radio: bool
     radio_flux_cut_jy: float = Field(gt=1e-4)
+
+
+_NOTHING_EXTRAGALACTIC = Extragalactic(cib=False, radio=False, radio_flux_cut_jy=1.0)
 
 
 class SkyStatistics(Group):
@@ -202,3 +217,19 @@ class ForegroundSettings(Group):
         if self.source == "planck" and self.vary:
             raise ValueError("source planck: it is one sky and does not vary; set foregrounds.vary to false")
         return self
+
+    @property
+    def used(self) -> Self:
+        """What a sky depends on, so that settings without effect do not make it stale."""
+        used: dict[str, Any] = {}
+        if not self.vary:
+            used["variation"] = _NO_VARIATION
+        if self.source != "pysm":
+            used["presets"] = []
+        if self.source != "embedded":
+            used["extragalactic"] = _NOTHING_EXTRAGALACTIC
+        elif not self.extragalactic.radio:
+            used["extragalactic"] = self.extragalactic.model_copy(update={"radio_flux_cut_jy": 1.0})
+        if self.source == "planck":
+            used["nside"] = 1
+        return self.model_copy(update=used)

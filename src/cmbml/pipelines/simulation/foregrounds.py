@@ -7,8 +7,9 @@ times scalars. Only what is no such factor is computed anew: a new morphology, a
 dust temperature, and an index in a channel that averages over a band.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from cmbml.pipelines.simulation.embedded_sky import embedded_templates
 from cmbml.pipelines.simulation.extragalactic import ExtragalacticComponent, extragalactic_components
 from cmbml.pipelines.simulation.foreground_parameters import (
     component_kind,
-    component_offsets,
+    component_offset,
     draw_parameters,
 )
 from cmbml.pipelines.simulation.observe import foreground_alm as emission_alm
@@ -32,7 +33,7 @@ from cmbml.pipelines.simulation.sky_components import (
     offset_factor,
     pysm_components,
 )
-from cmbml.pipelines.simulation.spectral_offsets import check_varied, with_offsets
+from cmbml.pipelines.simulation.spectral_offsets import check_varied, mean_parameter, with_offsets
 from cmbml.science.harmonics import alm_size, alm_to_map
 from cmbml.science.instrument import Channel, Instrument
 from cmbml.science.memory import returned_memory
@@ -40,6 +41,8 @@ from cmbml.science.pixels import nside_to_npix
 
 Array = NDArray[Any]
 Record = Mapping[str, Any]
+
+LOGGER = logging.getLogger(__name__)
 
 keep_compiled()
 
@@ -54,35 +57,58 @@ def fixed_foregrounds(settings: ForegroundSettings, instrument: Instrument, maps
         "components": names, shape (n_components,); "alm": shape (n_components,
         n_channels, 1 | 3, alm_size), uK_CMB, complex64, without beam;
         "index_response": ln(nu / nu_ref) of I, Q, U, shape (n_components,
-        n_channels, 3), zero for a component whose index does not vary. They hold
-        the components for which `is_scaled`.
+        n_channels, 3), zero for a component whose index does not vary;
+        "index_mean": mean of the index over the sky, shape (n_components,), NaN
+        where it is not drawn itself. They hold the components for which `is_scaled`.
+        "total": the sum of "alm" over components, only if nothing varies.
 
     Raises
     ------
     ValueError
         If an index or a temperature is to vary that a component does not have.
     """
+    _warn_of_folding(settings.nside, maps.lmax)
     components = {} if varies_in_shape(settings) else fixed_sky(settings, instrument, maps.lmax)
     over_bands = instrument.has_bandpasses
     for name in [name for name in components if not is_scaled(name, settings, over_bands=over_bands)]:
-        check_varied(components.pop(name), **_varied(name, settings))
-    names = list(components)
-    responses = [
-        [_index_response(name, components[name], channel, settings) for channel in instrument]
-        for name in names
-    ]
+        model = components.pop(name)()
+        check_varied(model, **_varied(name, settings))
+        _drawn_means(name, model, settings)
     size = {"fields": _fields(instrument), "lmax": maps.lmax}
-    alm = np.empty((len(names), len(instrument), size["fields"], alm_size(maps.lmax)), np.complex64)
-    for place, name in enumerate(names):
-        model = components.pop(name)  # so that its templates are let go
+    n = len(components)
+    alm = np.empty((n, len(instrument), size["fields"], alm_size(maps.lmax)), np.complex64)
+    responses, means = np.zeros((n, len(instrument), 3)), np.full(n, np.nan)
+    for place, (name, build) in enumerate(components.items()):
+        model = build()
+        responses[place] = [_index_response(name, model, channel, settings) for channel in instrument]
+        means[place] = _drawn_means(name, model, settings).get("index", np.nan)
         for row, channel in zip(alm[place], instrument, strict=True):
             row[:] = _component_alm(model, channel, settings.nside, **size)
-        del model
-    return {
-        "components": np.array(names, dtype="U16"),
+        del model  # so that its templates are let go before those of the next
+    shared = {
+        "components": np.array(list(components), dtype="U16"),
         "alm": alm,
-        "index_response": np.array(responses, dtype=np.float64),
+        "index_response": responses,
+        "index_mean": means,
     }
+    return shared if settings.vary else {**shared, "total": alm.sum(axis=0)}
+
+
+def _warn_of_folding(nside: int, lmax: int) -> None:
+    """Say so if the emission is analysed beyond what its pixels resolve well, see `emission_alm`."""
+    if lmax > 2 * nside:
+        LOGGER.warning(
+            "maps.lmax %d is above twice foregrounds.nside %d: foregrounds are off by more than 2 per cent of "
+            "their amplitude near lmax; raise foregrounds.nside or lower lmax",
+            lmax,
+            nside,
+        )
+
+
+def _drawn_means(name: str, model: Any, settings: ForegroundSettings) -> dict[str, float]:
+    """Return the mean over the sky of each parameter of a component that is drawn itself, by quantity."""
+    quantities = settings.variation.values_of(component_kind(name)) if settings.vary else ()
+    return {quantity: mean_parameter(name, model, quantity) for quantity in quantities}
 
 
 def _index_response(name: str, model: Any, channel: Channel, settings: ForegroundSettings) -> Array:
@@ -125,6 +151,8 @@ def foreground_alm(
         sky = _embedded_sky(parameters, settings, polarised=instrument.is_polarised, lmax=lmax)
         size = {"fields": _fields(instrument), "lmax": lmax}
         return np.stack([_summed_alm(sky, channel, settings.nside, **size) for channel in instrument])
+    if "total" in shared:
+        return np.array(shared["total"])
     total = np.zeros(shared["alm"].shape[1:], np.complex64)
     for _, alm in component_alms(parameters, shared, instrument=instrument, settings=settings, lmax=lmax):
         total += alm
@@ -192,28 +220,31 @@ def component_alms(
         sky = _embedded_sky(parameters, settings, polarised=instrument.is_polarised, lmax=lmax)
         yield from ((name, channels(model)) for name, model in sky.items())
         return
-    held = dict(
-        zip(
-            shared["components"].tolist(),
-            zip(shared["alm"], shared["index_response"], strict=True),
-            strict=True,
-        )
-    )
-    for name in settings.presets if settings.source == "pysm" else held:
-        is_needed = name not in held or "values" in parameters
-        model = _simulated_preset(name, parameters, settings) if is_needed else None
-        offset = component_offsets(parameters, {name: model})[name]
-        if name in held:
-            alm, response = held[name]
-            factors = offset.brightness * np.exp(offset.index * response)  # (n_channels, 3)
-            yield name, alm * factors[:, : alm.shape[1], None].astype(np.float32)
+    places = {name: place for place, name in enumerate(shared["components"].tolist())}
+    for name in settings.presets if settings.source == "pysm" else places:
+        if name in places:
+            yield name, _scaled_alm(name, places[name], shared, parameters)
         else:
+            model = _simulated_preset(name, parameters, settings)
+            offset = component_offset(name, parameters, partial(mean_parameter, name, model))
             yield name, np.float32(offset.brightness) * channels(with_offsets(model, offset))
+
+
+def _scaled_alm(name: str, place: int, shared: Mapping[str, Array], parameters: Record) -> Array:
+    """Return a shared component times the factors of one simulation."""
+    offset = component_offset(name, parameters, lambda _: float(shared["index_mean"][place]))
+    factors = offset.brightness * np.exp(offset.index * shared["index_response"][place])  # (n_channels, 3)
+    alm = shared["alm"][place]
+    scaled: Array = alm * factors[:, : alm.shape[1], None].astype(np.float32)
+    return scaled
 
 
 def _simulated_preset(name: str, parameters: Record, settings: ForegroundSettings) -> Any:
     """Return the model of a preset in one simulation, with the small scales that were drawn for it."""
-    model = _preset_models(settings)[name]
+    kept = _kept_presets(tuple(settings.presets), settings.nside)
+    if name not in kept:
+        kept[name] = _preset_model(name, settings.nside)
+    model = kept[name]
     if settings.vary and draws(name):
         return redrawn_component(name, model, seed=int(parameters["morphology"]))
     return model
@@ -225,15 +256,22 @@ def _embedded_sky(
     """Draw the components of an embedded sky, by name."""
     morphology = int(parameters["morphology"])
     templates = embedded_templates(settings.nside, morphology, polarised=polarised)
-    offsets = component_offsets(parameters, embedded_components(templates))
+    offsets = {
+        name: component_offset(name, parameters, partial(mean_parameter, name, model))
+        for name, model in embedded_components(templates).items()
+    }
     return {
         **embedded_components(templates, offsets=offsets),
         **extragalactic_components(settings.extragalactic, morphology, lmax=lmax, polarised=polarised),
     }
 
 
-def fixed_sky(settings: ForegroundSettings, instrument: Instrument, lmax: int) -> dict[str, Any]:
-    """Return the components of the one sky of simulations that do not vary, by name.
+def fixed_sky(
+    settings: ForegroundSettings, instrument: Instrument, lmax: int
+) -> dict[str, Callable[[], Any]]:
+    """Return what builds the components of the one sky of simulations that do not vary, by name.
+
+    Each is built when it is asked for, so that not all templates are there at once, and only once.
 
     Parameters
     ----------
@@ -243,20 +281,35 @@ def fixed_sky(settings: ForegroundSettings, instrument: Instrument, lmax: int) -
         Whether there is polarisation.
     lmax
         Band limit of what is drawn as coefficients, inclusive.
+
+    Raises
+    ------
+    ValueError
+        If the source is "planck".
     """
+    if settings.source == "planck":
+        raise ValueError(
+            "foregrounds.source planck: its sky is not made of components; take 'embedded' or 'pysm'"
+        )
     if settings.source == "pysm":
-        return _preset_models(settings)
-    return _embedded_sky(draw_parameters(0, None), settings, polarised=instrument.is_polarised, lmax=lmax)
+        return {name: partial(_preset_model, name, settings.nside) for name in settings.presets}
+    parameters = draw_parameters(0, None)
+    sky = _embedded_sky(parameters, settings, polarised=instrument.is_polarised, lmax=lmax)
+    return {name: partial(sky.pop, name) for name in sky}
 
 
-def _preset_models(settings: ForegroundSettings) -> dict[str, Any]:
-    return dict(_kept_presets(tuple(settings.presets), settings.nside))
+def _preset_model(name: str, nside: int) -> Any:
+    """Build PySM's model of a preset, with the draws that simulations share if they do not vary."""
+    return pysm_components([name], nside, seed=int(draw_parameters(0, None)["morphology"]))[name]
 
 
 @lru_cache(maxsize=1)
 def _kept_presets(presets: tuple[str, ...], nside: int) -> dict[str, Any]:
-    """Return PySM's models of presets, which a process reads once for all its simulations."""
-    return pysm_components(presets, nside, seed=int(draw_parameters(0, None)["morphology"]))
+    """Return the presets that a process has built for its simulations, none at first.
+
+    It keeps those that each simulation computes anew, and forgets them with the next settings.
+    """
+    return {}
 
 
 def _fields(instrument: Instrument) -> int:
@@ -281,7 +334,7 @@ def component_map(model: Any, channel: Channel, nside: int, *, fields: int, lmax
     Parameters
     ----------
     model
-        A component of `fixed_sky`.
+        A component that `fixed_sky` builds.
     channel
         Its bandpass counts, its beam does not.
     nside

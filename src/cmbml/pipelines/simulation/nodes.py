@@ -32,7 +32,7 @@ Lazy = dict[str, Partition]
 Loaders = Mapping[str, Loader]
 
 # Raised when the results of a function change for equal settings, one for each function of `one_sky`.
-SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 2, 2, 1, 4, 3, 2, 2
+SEEDS, COSMOLOGY, FOREGROUNDS, THEORY, CMB, TRUTH, OBSERVATIONS = 2, 2, 1, 4, 3, 2, 3
 NOISE_SOURCES = 3
 
 
@@ -284,5 +284,5 @@ def observe(
         version=OBSERVATIONS,
         partitioned={"cmb_alm": cmb_alm, "parameters": parameters, "seeds": seeds},
         shared={"shared": foreground_alm, "noise_sources": noise_sources, "instrument": instrument},
-        parameters={"settings": foregrounds, "maps": maps, "noise": noise.used},
+        parameters={"settings": foregrounds.used, "maps": maps, "noise": noise.used},
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_lmax, alm_to_map, filter_alm, map_to_alm
 from cmbml.science.instrument import Channel
-from cmbml.science.pixels import check_band_limit
+from cmbml.science.pixels import check_band_limit, npix_to_nside
 
 Array = NDArray[Any]
 
@@ -33,8 +33,13 @@ def foreground_alm(maps: Array, lmax: int) -> Array:
     -------
     numpy.ndarray
         Shape (1, alm_size(lmax)) or (3, alm_size(lmax)).
+
+    Raises
+    ------
+    ValueError
+        If `lmax` is above 3 nside - 1 of `maps`.
     """
-    return map_to_alm(maps, lmax, iterations=0)
+    return map_to_alm(maps, check_band_limit(lmax, npix_to_nside(maps.shape[-1])), iterations=0)
 
 
 def observe(sky_alm: Array, channel: Channel, nside: int, noise: Array) -> Array:

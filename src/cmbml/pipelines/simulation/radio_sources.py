@@ -32,7 +32,7 @@ INDEX_ABOVE, INDEX_SCATTER = -0.6, 0.3
 """Mean of alpha above 148 GHz, and its standard deviation on both sides.
 
 With them the counts give the shot noise of radio sources that Planck 2013 results XXX
-(A&A 571, A30), Table 7, has from 143 to 857 GHz, within 3 per cent.
+(A&A 571, A30), Table 7, has from 143 to 857 GHz, within 5 per cent.
 """
 
 MEAN_SQUARE_POLARISATION = 8.9e-4

@@ -14,7 +14,7 @@ from cmbml.science.instrument import Instrument
 
 Loaders = Mapping[str, Loader]
 
-COMPONENTS = 1
+COMPONENTS = 2
 """Raised when the components change for equal settings."""
 
 
@@ -42,7 +42,7 @@ def observe_components(
         version=COMPONENTS,
         partitioned={"cmb_alm": cmb_alm, "parameters": parameters, "seeds": seeds},
         shared={"shared": foreground_alm, "noise_sources": noise_sources, "instrument": instrument},
-        parameters={"settings": foregrounds, "maps": maps, "noise": noise.used},
+        parameters={"settings": foregrounds.used, "maps": maps, "noise": noise.used},
     )
 
 
