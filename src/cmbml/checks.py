@@ -109,7 +109,7 @@ def foreground_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list
         return []
     enough = 2 ** math.ceil(math.log2(lmax / 1.5))
     return [
-        f"maps.lmax {lmax}: above 3 nside - 1 = {highest} of the foregrounds, whose pixels do not resolve it; "
+        f"maps.lmax {lmax}: above 3 nside - 1 = {highest} of the foregrounds, whose pixels lack it; "
         f"set foregrounds.nside to {enough}, or lower lmax"
     ]
 

@@ -271,12 +271,14 @@ def dimensions_of(
 
 
 def _shared_components(foregrounds: ForegroundSettings, *, over_bands: bool) -> int:
-    """Return of how many components the coefficients are computed once for all simulations."""
+    """Return of how many components the coefficients are kept for all simulations; their sum is one more."""
     if varies_in_shape(foregrounds):
         return 0
-    if foregrounds.source == "pysm":
-        return sum(is_scaled(name, foregrounds, over_bands=over_bands) for name in foregrounds.presets)
-    return _foreground_components(foregrounds)
+    if foregrounds.source == "planck":
+        return 1
+    if not foregrounds.vary:
+        return _foreground_components(foregrounds) + 1
+    return sum(is_scaled(name, foregrounds, over_bands=over_bands) for name in foregrounds.presets)
 
 
 def _foreground_components(foregrounds: ForegroundSettings) -> int:

@@ -15,8 +15,8 @@ NSIDE, LMAX = 4, 8
 def write_templates(folder: Path, preset: str) -> None:
     """Write all files that a preset reads below a folder, as PYSM_LOCAL_DATA wants it."""
     config = PRESET_MODELS[preset]
+    rng = np.random.default_rng(len(preset) + sum(map(ord, preset)))
     for part in [config] if "class" in config else config.values():
-        rng = np.random.default_rng(len(preset) + sum(map(ord, preset)))
         for key, value in part.items():
             if isinstance(value, str) and "/" in value and not value.startswith("MJy"):
                 _write(folder, key, value, part, rng)

@@ -14,6 +14,7 @@ from cmbml.pipelines.simulation.settings import Normal, Uniform, Variation
 from cmbml.pipelines.simulation.sky_components import embedded_components
 from cmbml.pipelines.simulation.spectral_offsets import mean_parameter
 
+
 def component_offsets(record, models) -> dict:
     return {
         name: component_offset(name, record, partial(mean_parameter, name, model))

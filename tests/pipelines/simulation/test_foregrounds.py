@@ -6,7 +6,12 @@ from cmbml.pipelines.simulation.compiled import keep_compiled
 from cmbml.pipelines.simulation.embedded_sky import embedded_templates
 from cmbml.pipelines.simulation.foreground_parameters import draw_parameters
 from cmbml.pipelines.simulation.foreground_settings import NAMED_VARIATIONS
-from cmbml.pipelines.simulation.foregrounds import component_alms, fixed_foregrounds, fixed_sky, foreground_alm
+from cmbml.pipelines.simulation.foregrounds import (
+    component_alms,
+    fixed_foregrounds,
+    fixed_sky,
+    foreground_alm,
+)
 from cmbml.pipelines.simulation.settings import Extragalactic, ForegroundSettings, Maps, Variation
 from cmbml.pipelines.simulation.sky_components import embedded_components
 from cmbml.science.instrument import Channel, Instrument
@@ -161,8 +166,8 @@ def test_inputs_are_not_changed(presets):
     shared = fixed_foregrounds(presets, CHANNELS, MAPS)
     before = {name: array.copy() for name, array in shared.items()}
     alm(draw_parameters(5, VARIATION), shared, presets)
-    for name in before:
-        np.testing.assert_array_equal(shared[name], before[name])
+    for name, array in before.items():
+        np.testing.assert_array_equal(shared[name], array)
 
 
 def test_the_published_sky_is_scaled_by_preset(shared_file, monkeypatch):

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+from cmbml.partitions import known
 from cmbml.pipelines.simulation import one_sky
 from cmbml.pipelines.simulation.foregrounds import fixed_foregrounds
+from cmbml.pipelines.simulation.nodes import observe
 from cmbml.pipelines.simulation.saved_components import observed_components
+from cmbml.pipelines.simulation.sky_nodes import observe_components
 from cmbml.science.harmonics import alm_to_cl, map_to_alm
 from tests.pipelines.simulation.noise_inputs import noise_settings
 from tests.pipelines.simulation.test_one_sky import FOREGROUNDS, MAPS, TABLE, VARIATION, cmb_alm, seeds
@@ -28,6 +31,24 @@ def sky(request):
     parameters = one_sky.foregrounds(own, variation=VARIATION if request.param else None)
     observations = one_sky.observations(cmb_alm(), parameters, own, **given)
     return observations, dict(observed_components(cmb_alm(), parameters, own, **given))
+
+
+@pytest.mark.parametrize("node", [observe, observe_components])
+def test_settings_without_effect_do_not_make_results_stale(node):
+    def fingerprint(**changes) -> str:
+        made = node(
+            *({"sim0000": known(value)} for value in (1, 2, 3)),
+            foreground_alm={},
+            noise_sources={},
+            instrument=TABLE,
+            foregrounds=FOREGROUNDS.model_copy(update=changes),
+            maps=MAPS,
+            noise=NOISE,
+        )
+        return made["sim0000"].fingerprint
+
+    assert fingerprint(presets=["d9"]) == fingerprint()
+    assert fingerprint(nside=32) != fingerprint()
 
 
 def test_every_component_is_there_once_in_every_channel(sky):

@@ -205,6 +205,54 @@ def test_what_a_kind_lacks_does_not_vary():
     assert [variation.temperature_of(kind) for kind in ("dust", "synchrotron")] == [1.0, 0.0]
 
 
+def foregrounds(**changes) -> ForegroundSettings:
+    return ForegroundSettings(**{**FOREGROUNDS, **changes})
+
+
+OTHER_SOURCES = {**EXTRAGALACTIC, "radio_flux_cut_jy": 1.5}
+OTHER_VARIATION = {**VARIATION, "dust_index": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "without_effect"),
+    [
+        ({}, {"presets": ["d9", "s4"]}),
+        ({"extragalactic": {**EXTRAGALACTIC, "radio": False}}, {"presets": ["d9"]}),
+        ({"source": "pysm"}, {"extragalactic": OTHER_SOURCES}),
+        ({"source": "pysm", "vary": False}, {"variation": OTHER_VARIATION}),
+        (
+            {"source": "planck", "vary": False},
+            {"presets": ["d9"], "extragalactic": OTHER_SOURCES, "nside": 8},
+        ),
+    ],
+)
+def test_settings_of_another_source_count_for_nothing(chosen, without_effect):
+    assert foregrounds(**chosen) != foregrounds(**{**chosen, **without_effect})
+    assert foregrounds(**chosen).used == foregrounds(**{**chosen, **without_effect}).used
+
+
+def test_the_flux_cut_counts_only_where_there_are_sources():
+    cut, other = ({**EXTRAGALACTIC, "radio_flux_cut_jy": jansky} for jansky in (0.35, 0.5))
+    assert foregrounds(extragalactic=cut).used != foregrounds(extragalactic=other).used
+    cut, other = ({**values, "radio": False} for values in (cut, other))
+    assert foregrounds(extragalactic=cut).used == foregrounds(extragalactic=other).used
+
+
+@pytest.mark.parametrize(
+    ("chosen", "with_effect"),
+    [
+        ({}, {"variation": OTHER_VARIATION}),
+        ({}, {"extragalactic": OTHER_SOURCES}),
+        ({}, {"nside": 128}),
+        ({}, {"vary": False}),
+        ({"source": "pysm"}, {"presets": ["d9", "s4"]}),
+        ({"source": "pysm"}, {"nside": 128}),
+    ],
+)
+def test_settings_that_shape_the_sky_count(chosen, with_effect):
+    assert foregrounds(**chosen).used != foregrounds(**{**chosen, **with_effect}).used
+
+
 def test_the_ranges_of_the_development_branch_have_a_name():
     variation = ForegroundSettings(**{**FOREGROUNDS, "variation": "cmb_ml_dev"}).variation
     index, temperature = variation.dust_index, variation.dust_temperature_kelvin

@@ -98,8 +98,8 @@ def _warn_of_folding(nside: int, lmax: int) -> None:
     """Say so if the emission is analysed beyond what its pixels resolve well, see `emission_alm`."""
     if lmax > 2 * nside:
         LOGGER.warning(
-            "maps.lmax %d is above twice foregrounds.nside %d: foregrounds are off by more than 2 per cent of "
-            "their amplitude near lmax; raise foregrounds.nside or lower lmax",
+            "maps.lmax %d is above twice foregrounds.nside %d: foregrounds are off by 2 per cent or more "
+            "of their amplitude near lmax; raise foregrounds.nside or lower lmax",
             lmax,
             nside,
         )
