@@ -28,6 +28,7 @@ from cmbml.pipelines.simulation.settings import (
 from cmbml.science.instrument import Channel, Instrument
 from tests.pipelines.simulation.noise_inputs import noise_settings
 from tests.run_checks import TABLE, keep, reading
+from tests.wmap_chains import wmap_like, write_chain
 
 
 def test_presets_that_cannot_be_built_are_named_before_any_work(tmp_path, monkeypatch):
@@ -254,7 +255,7 @@ def test_chains_and_given_spectra_that_are_not_there_are_named_before_any_work(t
     assert cosmology_conflicts(given, drawing("train"), inputs) == []
     assert cosmology_conflicts(chains, reading("maps"), inputs) == []
     assert cosmology_conflicts(cosmology(), drawing("test"), inputs) == []
-    (folder / "mnu").mkdir(parents=True)
+    write_chain(folder / "mnu", wmap_like(3, mnu=True))
     file.touch()
     assert cosmology_conflicts(chains, drawing("test"), inputs) == []
     assert cosmology_conflicts(given, drawing("test"), inputs) == []
