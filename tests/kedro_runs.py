@@ -26,13 +26,16 @@ def arguments(*options: str, data: Path, env: str = "test", **params: object) ->
     return [sys.executable, "-m", "kedro", "run", "--env", env, "--params", values, *options]
 
 
-def start(*options: str, data: Path, env: str = "test", **params: object) -> subprocess.Popen[str]:
+def start(
+    *options: str, data: Path, env: str = "test", output: int = subprocess.DEVNULL, **params: object
+) -> subprocess.Popen[str]:
+    """Start a run; its output is lost unless somebody reads it, so that it never waits for a reader."""
     return subprocess.Popen(
         arguments(*options, data=data, env=env, **params),
         cwd=ROOT,
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
@@ -41,7 +44,7 @@ def start(*options: str, data: Path, env: str = "test", **params: object) -> sub
 
 def run(*options: str, data: Path, env: str = "test", **params: object) -> str:
     """Run to the end and return what was printed, line breaks of the console undone."""
-    process = start(*options, data=data, env=env, **params)
+    process = start(*options, data=data, env=env, output=subprocess.PIPE, **params)
     output, _ = process.communicate(timeout=300)
     text = " ".join(output.split())
     if process.returncode != 0:
