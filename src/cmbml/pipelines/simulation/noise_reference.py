@@ -26,7 +26,7 @@ def reference_seed(split: str, simulation: str, channel: str, *, prefix: str) ->
         Names, such as "train", "sim0000", "143".
     prefix
         "" for the text of CMB-ML's newer branches, "Train_sim0000_143_noise"; with the name of a published
-        dataset, "I-512-1450_", the simulation is its number alone: "I-512-1450_Train_0000_143_noise".
+        dataset, ``I-512-1450_``, the simulation is its number alone: "I-512-1450_Train_0000_143_noise".
     """
     name = simulation.removeprefix("sim") if prefix else simulation
     text = f"{prefix}{split.capitalize()}_{name}_{channel}_noise"

@@ -30,7 +30,7 @@ class NoiseSettings(Group):
         reproduces CMB-ML's maps (intensity only, with pattern "variance").
     reference_prefix
         What CMB-ML's texts for seeds begin with, for the recipe "reference":
-        "I-512-1450_" for the published dataset, whose texts number the simulations
+        ``I-512-1450_`` for the published dataset, whose texts number the simulations
         without "sim"; "" for CMB-ML's newer branches.
     coherence
         Multipoles over which differences between the noise simulations must agree
