@@ -33,6 +33,7 @@ from cmbml.settings import CONFIG_LOADER_ARGS
 
 ROOMS = {
     "science": ("Science", "Arrays in, arrays out: no files, no framework."),
+    "learning": ("Learning", "What every network shares: datasets of skies, transforms, training."),
     "partitions": ("Partitions", "A function of one simulation, lifted to a split."),
     "datasets": ("Datasets", "The only room that opens files."),
     "": ("Project", "Settings, hooks, and the list of pipelines."),

@@ -21,6 +21,7 @@ import cmbml.datasets
 from cmbml.datasets import (
     AlmDataset,
     ArrayArchiveDataset,
+    ArrayDataset,
     BandpassTableDataset,
     ComponentsDataset,
     FigureDataset,
@@ -187,6 +188,10 @@ CASES = {
         same_arrays,
         {"objects": np.array([{}], dtype=object)},
         preview="JSONPreview",
+    ),
+    "array": Case(ArrayDataset, "sim0000.npy", alm, np.array_equal, [1.0, 2.0], preview="JSONPreview"),
+    "array read whole": Case(
+        ArrayDataset, "sim0000.npy", alm, np.array_equal, [1.0, 2.0], {"mmap": False}, preview="JSONPreview"
     ),
     "instrument": Case(
         InstrumentTableDataset,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.alm import AlmDataset
     from cmbml.datasets.alternatives import AlternativesDataset
     from cmbml.datasets.array_archive import ArrayArchiveDataset
+    from cmbml.datasets.array_file import ArrayDataset
     from cmbml.datasets.bandpass_table import BandpassTableDataset
     from cmbml.datasets.channel_files import ChannelFilesDataset
     from cmbml.datasets.channel_folders import ChannelFoldersDataset
@@ -33,6 +34,7 @@ _MODULES = {
     "AlmDataset": "alm",
     "AlternativesDataset": "alternatives",
     "ArrayArchiveDataset": "array_archive",
+    "ArrayDataset": "array_file",
     "BandpassTableDataset": "bandpass_table",
     "ChannelFilesDataset": "channel_files",
     "ChannelFoldersDataset": "channel_folders",
@@ -56,6 +58,7 @@ __all__ = [
     "AlmDataset",
     "AlternativesDataset",
     "ArrayArchiveDataset",
+    "ArrayDataset",
     "BandpassTableDataset",
     "ChannelFilesDataset",
     "ChannelFoldersDataset",

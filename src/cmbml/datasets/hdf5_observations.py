@@ -113,6 +113,16 @@ class Hdf5ObservationsDataset(AtomicFileDataset[Observations, Observations]):
         """
         return self._read(partial(decode_observations, layout=self._layout))
 
+    def stokes_there(self) -> dict[str, str]:
+        """Return {channel: Stokes fields} of what `load` would return; no map is read.
+
+        Raises
+        ------
+        DatasetError
+            If the file is missing or damaged, or a channel is missing.
+        """
+        return self._read(partial(stokes_of_channels, layout=self._layout))
+
     def restricted(
         self, *, channels: Sequence[str], stokes: Literal["I", "IQU"]
     ) -> "Hdf5ObservationsDataset":
@@ -245,28 +255,52 @@ def decode_observations(file: BinaryIO, path: str, *, layout: ObservationsLayout
         If this is no HDF5 file of maps or a damaged one, a channel is missing, or
         file and catalog contradict each other.
     """
+    with _opened(file) as source:
+        names = _chosen(source, layout)
+        maps = {name: _read_channel(source, name, path=path, layout=layout) for name in names}
+    return as_observations(maps)
+
+
+def stokes_of_channels(file: BinaryIO, path: str, *, layout: ObservationsLayout) -> dict[str, str]:
+    """Return {channel: Stokes fields} of what `decode_observations` would read.
+
+    Raises
+    ------
+    ValueError
+        If this is no HDF5 file of maps or a damaged one, or a channel is missing.
+    """
+    with _opened(file) as source:
+        return {name: _fields_of(source[name], layout) for name in _chosen(source, layout)}
+
+
+def _opened(file: BinaryIO) -> h5py.File:
     try:
-        opened = h5py.File(file, "r")
+        return h5py.File(file, "r")
     except OSError as error:
         raise ValueError(f"no HDF5 file, or a damaged one ({error})") from error
-    with opened as source:
-        there = sorted((name for name in source if CHANNEL.match(name)), key=int)
-        if not there:
-            raise ValueError("no map there; an HDF5 dataset per channel must be called by its nominal GHz")
-        missing = layout.absent(there)
-        if missing:
-            raise ValueError(
-                f"no map of channel {', '.join(missing)}; there are the channels {', '.join(there)}"
-            )
-        maps = {name: _read_channel(source, name, path=path, layout=layout) for name in layout.fitting(there)}
-    return as_observations(maps)
+
+
+def _chosen(source: h5py.File, layout: ObservationsLayout) -> tuple[str, ...]:
+    """Return the names of the channels to read."""
+    there = sorted((name for name in source if CHANNEL.match(name)), key=int)
+    if not there:
+        raise ValueError("no map there; an HDF5 dataset per channel must be called by its nominal GHz")
+    missing = layout.absent(there)
+    if missing:
+        raise ValueError(f"no map of channel {', '.join(missing)}; there are the channels {', '.join(there)}")
+    return layout.fitting(there)
+
+
+def _fields_of(dataset: Any, layout: ObservationsLayout) -> str:
+    """Return the fields of one channel that the catalog asks for."""
+    stokes = _stokes_of(dataset)
+    return stokes[:1] if layout.stokes == "I" else stokes
 
 
 def _read_channel(source: h5py.File, name: str, *, path: str, layout: ObservationsLayout) -> SkyMap:
     """Return the fields of one channel that the catalog asks for."""
     dataset = source[name]
-    stokes = _stokes_of(dataset)
-    fields = stokes[:1] if layout.stokes == "I" else stokes
+    fields = _fields_of(dataset, layout)
     header = {key.upper(): value for key, value in dataset.attrs.items()}
     try:
         unit = settle(

@@ -57,6 +57,19 @@ def decode_map(file: BinaryIO, path: str, layout: MapLayout) -> SkyMap:
     return settle_map(rows, names, unit=unit, header=header, layout=layout, path=path, pixels=pixels)
 
 
+def fields_of_map(file: BinaryIO, path: str, layout: MapLayout) -> str:
+    """Return the Stokes fields of the map that `decode_map` would read, such as "I" or "IQU".
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or which columns to read is not clear.
+    """
+    with open_tables(file, layout.hdu) as (table,):
+        chosen = _chosen_columns(table, layout.fields, explicit=_is_explicit(table.header))
+    return "".join(name for name in chosen.values() if name in ("I", "Q", "U"))
+
+
 def settle_map(
     rows: Sequence[NDArray[Any]],
     names: tuple[str, ...],

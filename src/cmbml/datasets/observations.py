@@ -14,7 +14,7 @@ from kedro.io.core import AbstractDataset, DatasetError, get_filepath_str, get_p
 from kedro_datasets._typing import ImagePreview
 
 from cmbml.datasets.healpix_layout import MapLayout
-from cmbml.datasets.healpix_reading import decode_map
+from cmbml.datasets.healpix_reading import decode_map, fields_of_map
 from cmbml.datasets.healpix_writing import encode_map
 from cmbml.datasets.observations_layout import Choice, ObservationsLayout, as_observations
 from cmbml.datasets.picture import sky_picture
@@ -112,6 +112,19 @@ class ObservationsDataset(AbstractDataset[Observations, Observations]):
         }
         with self._named_errors():
             return as_observations(maps)
+
+    def stokes_there(self) -> dict[str, str]:
+        """Return {channel: Stokes fields} of what `load` would return; only headers are read.
+
+        Raises
+        ------
+        DatasetError
+            If a channel is missing, or a file is damaged.
+        """
+        return {
+            name: read_file(self._fs, path, partial(fields_of_map, layout=self._layout.maps))
+            for name, path in self._chosen().items()
+        }
 
     def restricted(self, *, channels: Sequence[str], stokes: Literal["I", "IQU"]) -> "ObservationsDataset":
         """Return the dataset of fewer channels and fields, which reads no others.

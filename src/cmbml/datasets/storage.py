@@ -28,6 +28,7 @@ from kedro.io.core import (
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+Decoded = TypeVar("Decoded")
 Stated = TypeVar("Stated")
 
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, OSError, EOFError)
@@ -71,7 +72,7 @@ class AtomicFileDataset(AbstractVersionedDataset[Input, Output]):
             glob_function=self._fs.glob,
         )
 
-    def _read(self, decode: Callable[[BinaryIO, str], Output]) -> Output:
+    def _read(self, decode: Callable[[BinaryIO, str], Decoded]) -> Decoded:
         """Return what `decode` makes of the file and its name."""
         path = get_filepath_str(self._get_load_path(), self._protocol)
         return read_file(self._fs, path, decode)

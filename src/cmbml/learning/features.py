@@ -1,0 +1,75 @@
+"""The features of a sky: what each row of an array of all its channels is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbml.science.instrument import Observations
+from cmbml.science.units import MAP_UNIT, unit_factor
+
+
+def feature_names(stokes_of: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the name of every feature, channel by channel: "100 I", "100 Q", "100 U", "545 I".
+
+    Parameters
+    ----------
+    stokes_of
+        By channel, in the order of the features, its Stokes fields.
+    """
+    return tuple(f"{channel} {field}" for channel, stokes in stokes_of.items() for field in stokes)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return channel and Stokes field of a feature."""
+    channel, _, field = name.rpartition(" ")
+    return channel, field
+
+
+def sign_flips(names: Sequence[str]) -> tuple[int, ...]:
+    """Return the numbers of the features that change sign when the sky is seen in a mirror: those of U."""
+    return tuple(number for number, name in enumerate(names) if split_name(name)[1] == "U")
+
+
+def feature_array(observations: Observations, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the features of one sky in uK_CMB.
+
+    Parameters
+    ----------
+    observations
+        Its maps; those that are not in uK_CMB must be in a multiple of it.
+    names
+        Names of the features, see `feature_names`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_features, npix), float32, in the order of the names.
+
+    Raises
+    ------
+    ValueError
+        If a channel or a field is missing, or a unit cannot become uK_CMB.
+    """
+    rows = [_row(observations, *split_name(name)) for name in names]
+    array = np.empty((len(rows), rows[0].shape[-1]), np.float32)
+    for row, values in zip(array, rows, strict=True):
+        row[:] = values
+    return array
+
+
+def _row(observations: Observations, channel: str, field: str) -> NDArray[Any]:
+    if channel not in observations.maps:
+        raise ValueError(f"channel {channel}: not observed; there are {', '.join(observations.maps)}")
+    fields: NDArray[Any] = observations.maps[channel]
+    number = "IQU".index(field)
+    if number >= len(fields):
+        raise ValueError(f"channel {channel}: holds only I, not {field}; take stokes I, or leave it out")
+    unit = observations.units.get(channel, MAP_UNIT)
+    try:
+        factor = unit_factor(unit, MAP_UNIT)
+    except ValueError as error:
+        raise ValueError(f"channel {channel}: {error}; convert its maps to {MAP_UNIT} first") from error
+    values: NDArray[Any] = fields[number] if factor == 1 else fields[number] * factor
+    return values
