@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from cmbml.datasets import ArrayDataset
 from cmbml.learning.map_datasets import ArrayPairs
 from cmbml.learning.symmetry import SphereSymmetry
-from cmbml.learning.transforms import Factor, Identity, Rearrange, UnitConversion
+from cmbml.learning.transforms import Compose, Factor, Identity, Rearrange, UnitConversion
 from cmbml.science.planes import map_to_plane, plane_index
 from cmbml.science.skymap import UNSEEN
 
@@ -141,6 +141,17 @@ def test_a_symmetry_comes_before_a_rearrangement():
     np.testing.assert_array_equal(rearranged[0][0], map_to_plane(plain[0][0]))
 
 
+@pytest.mark.parametrize("weights", [None, MASK])
+def test_weights_go_where_the_pixels_of_the_target_go(weights):
+    options = {"weights": weights, "symmetry": SphereSymmetry(NSIDE, 5), "feature_transform": Identity()}
+    onto_plane = Compose((Factor(5.0), Rearrange(plane_index(NSIDE))))
+    on_plane = ArrayPairs(FEATURES, TARGETS, **options, target_transform=onto_plane)[0]
+    on_sphere = ArrayPairs(FEATURES, TARGETS, **options, target_transform=Factor(5.0))[0]
+    np.testing.assert_array_equal(on_plane[1], map_to_plane(on_sphere[1]))
+    expected = np.ones((1, 1, 1)) if weights is None else map_to_plane(on_sphere[2])
+    np.testing.assert_array_equal(on_plane[2], expected)
+
+
 def test_another_epoch_shows_another_symmetry():
     pairs = ArrayPairs(FEATURES, TARGETS, **AS_THEY_ARE, symmetry=SphereSymmetry(NSIDE, 5))
     seen = set()
@@ -235,3 +246,17 @@ def test_features_and_targets_are_of_the_same_skies():
 def test_a_split_without_skies_is_refused():
     with pytest.raises(ValueError, match="no sky to learn from: the split is empty"):
         ArrayPairs({}, {}, **AS_THEY_ARE)
+
+
+@pytest.mark.parametrize("bad", [np.nan, -1.0])
+def test_weights_that_are_none_are_refused(bad):
+    with pytest.raises(ValueError, match="weights of pixels must be finite, not negative, and not all 0"):
+        ArrayPairs(FEATURES, TARGETS, **AS_THEY_ARE, weights=np.where(np.arange(NPIX) == 3, bad, MASK))
+    with pytest.raises(ValueError, match="weights of pixels must be finite, not negative, and not all 0"):
+        ArrayPairs(FEATURES, TARGETS, **AS_THEY_ARE, weights=0 * MASK)
+
+
+def test_weights_of_another_size_are_refused():
+    pairs = ArrayPairs(FEATURES, TARGETS, **AS_THEY_ARE, weights=np.ones(48))
+    with pytest.raises(ValueError, match=r"weights of shape \(48,\) do not fit a target of shape \(1, 192\)"):
+        pairs[0]

@@ -19,6 +19,7 @@ from cmbml.learning.transforms import (
     transform_from_state,
 )
 from cmbml.science.planes import map_to_plane, plane_index
+from cmbml.science.skymap import UNSEEN
 
 NAMES = ("100 I", "143 I", "545 I")
 NPIX = 768
@@ -295,12 +296,12 @@ def test_a_feature_that_is_nothing_but_0_has_no_largest_value():
 
 
 @pytest.mark.parametrize("transform", [*FITTED, MaxAbs(0, 1)])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, UNSEEN])
 def test_a_sky_with_bad_pixels_is_named(transform, bad):
     given = skies()
     given[2][1, 5] = bad
     with pytest.raises(
-        ValueError, match=r"sky 2 of those to fit: feature 1 \(143 I\) has NaN or infinite pixels"
+        ValueError, match=r"sky 2 of those to fit: feature 1 \(143 I\) has 1 pixels that are NaN"
     ):
         transform.fit(given, names=NAMES)
 

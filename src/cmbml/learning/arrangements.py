@@ -75,7 +75,7 @@ class Rearrange(Transform):
     ----------
     index
         Which pixel of a map goes where, any shape, such as `cmbml.science.planes.plane_index`: maps
-        (n_features, npix) become (n_features, *shape of the index). Or the text by which `state` tells it.
+        (n_features, npix) become ``(n_features, *index.shape)``. Or the text by which `state` tells it.
     shape
         Shape of the index; needed with a text only.
 
@@ -109,6 +109,10 @@ class Rearrange(Transform):
     def apply(self, sky: Any) -> Any:
         """Rearrange (n_features, npix)."""
         return _gathered(sky, np.asarray(self.index), kind=self.kind)
+
+    def arrange(self, pixels: Any) -> Any:
+        """Rearrange (n, npix)."""
+        return self.apply(pixels)
 
     def undo(self, sky: Any) -> Any:
         """Rearrange back."""
@@ -182,6 +186,10 @@ class Compose(Transform):
     def apply(self, sky: Any) -> Any:
         """Apply them in their order."""
         return reduce(lambda partly, transform: transform.apply(partly), self.transforms, sky)
+
+    def arrange(self, pixels: Any) -> Any:
+        """Move pixels as they do, one after the other."""
+        return reduce(lambda partly, transform: transform.arrange(partly), self.transforms, pixels)
 
     def undo(self, sky: Any) -> Any:
         """Undo them from the last one on."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbml.science.instrument import Observations
+from cmbml.science.skymap import UNSEEN, is_unseen
 from cmbml.science.units import MAP_UNIT, unit_factor
 
 
@@ -73,3 +74,36 @@ def _row(observations: Observations, channel: str, field: str) -> NDArray[Any]:
         raise ValueError(f"channel {channel}: {error}; convert its maps to {MAP_UNIT} first") from error
     values: NDArray[Any] = fields[number] if factor == 1 else fields[number] * factor
     return values
+
+
+def check_pixels(array: NDArray[Any], *, what: str, names: Sequence[str] = ()) -> None:
+    """Check that a network can learn from an array: that its pixels are finite and observed.
+
+    Parameters
+    ----------
+    array
+        Shape ``(n, *space)``.
+    what
+        What a row is, for the message.
+    names
+        Names of the rows, for the message.
+
+    Raises
+    ------
+    ValueError
+        If they are not; says in which row, and how many.
+    """
+    if -UNSEEN / 2 > array.max() >= array.min() > UNSEEN / 2:  # false where there is a NaN
+        return
+    for number, row in enumerate(array):
+        bad = ~np.isfinite(row) | is_unseen(row)
+        if bad.any():
+            raise ValueError(
+                f"{what} {label(number, names)} has {np.count_nonzero(bad)} pixels that are NaN, infinite or "
+                "not observed; mend that map, or leave the sky out"
+            )
+
+
+def label(number: int, names: Sequence[str]) -> str:
+    """Return what messages call a row: its number, and its name where it has one."""
+    return f"{number} ({names[number]})" if number < len(names) else str(number)

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from cmbml.learning.features import check_pixels
 from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.learning.transform import Transform
-from cmbml.science.skymap import UNSEEN, is_unseen
 
 Loaders = Mapping[str, Callable[[], NDArray[Any]]]
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -47,18 +47,20 @@ class ArrayPairs(Dataset[Sample]):
     Parameters
     ----------
     features, target
-        By id of the sky, what loads an array (n_features, *space), and one (n_outputs, *space).
+        By id of the sky, what loads an array ``(n_features, *space)``, and one ``(n_outputs, *space)``.
     feature_transform, target_transform
         Fitted transforms.
     weights
-        Weight of every pixel in the loss, shape space or (1, *space); None for the same everywhere.
+        Weight of every pixel of the target, as it is loaded, in the loss, shape ``space`` or
+        ``(1, *space)``; None for the same everywhere.
     symmetry
         Symmetries of the sphere that the skies are shown in; None to show them as they are.
 
     Raises
     ------
     ValueError
-        If there is no sky, or features and targets are not of the same skies.
+        If there is no sky, features and targets are not of the same skies, or weights are not
+        finite, negative or all 0.
     """
 
     def __init__(
@@ -84,8 +86,9 @@ class ArrayPairs(Dataset[Sample]):
         self.targets = LoadedArrays(targets)
         self._feature_transform = feature_transform
         self._target_transform = target_transform
-        self._weights = None if weights is None else np.array(weights, np.float32)
+        self._weights = None if weights is None else _checked_weights(weights)
         self._symmetry = symmetry
+        self._flips = ((), ()) if symmetry is None else (symmetry.feature_flips, symmetry.target_flips)
         # In shared memory, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -105,60 +108,44 @@ class ArrayPairs(Dataset[Sample]):
         Raises
         ------
         ValueError
-            If pixels are NaN, infinite or not observed; names the sky and the feature.
+            If pixels are NaN, infinite or not observed, or weights have another shape; names the sky and
+            the feature.
         """
         name = self.ids[place]
-        flips = (
-            ((), ())
-            if self._symmetry is None
-            else (self._symmetry.feature_flips, self._symmetry.target_flips)
-        )
         number = 0 if self._symmetry is None else self._symmetry.draw(int(self._epoch), name)
-        features = self._own(self.features.loaders[name](), number, flips[0])
+        features = self._own(self.features.loaders[name](), number, flips=self._flips[0])
         check_pixels(features, what=f"{name}: feature")
-        target = self._own(self.targets.loaders[name](), number, flips[1])
+        target = self._own(self.targets.loaders[name](), number, flips=self._flips[1])
         check_pixels(target, what=f"{name}: target field")
+        weights = self._weights_of(target, number)
         return (
             torch.from_numpy(self._feature_transform.apply(features)),
             torch.from_numpy(self._target_transform.apply(target)),
-            torch.from_numpy(self._weights_of(target, number)),
+            torch.from_numpy(weights),
         )
 
-    def _own(self, array: NDArray[Any], number: int, flips: tuple[int, ...] = ()) -> NDArray[Any]:
+    def _own(self, array: NDArray[Any], number: int, *, flips: tuple[int, ...] = ()) -> NDArray[Any]:
         """Return a copy in the symmetry of this number, float32."""
         if self._symmetry is None or number == 0:
             return np.array(array, np.float32)
         return self._symmetry.apply(array, number, flips=flips).astype(np.float32, copy=False)
 
     def _weights_of(self, target: NDArray[Any], number: int) -> NDArray[Any]:
+        """Return the weights of a target not yet transformed, where the transform will move its pixels."""
         if self._weights is None:
-            return np.ones((1,) * target.ndim, np.float32)
-        weights = self._weights.reshape(1, *target.shape[1:])
-        return weights if number == 0 else self._own(weights, number)
-
-
-def check_pixels(array: NDArray[Any], *, what: str) -> None:
-    """Check that a network can learn from an array: that its pixels are finite and observed.
-
-    Parameters
-    ----------
-    array
-        Shape (n, *space), float32.
-    what
-        What a row is, for the message.
-
-    Raises
-    ------
-    ValueError
-        If they are not; says in which row, and how many.
-    """
-    lowest, highest = torch.aminmax(torch.from_numpy(array))  # NaN where there is one
-    if -UNSEEN / 2 > highest >= lowest > UNSEEN / 2:
-        return
-    for number, row in enumerate(array):
-        bad = ~np.isfinite(row) | is_unseen(row)
-        if bad.any():
+            return np.ones((1,) * self._target_transform.arrange(target).ndim, np.float32)
+        if self._weights.size != target[0].size:
             raise ValueError(
-                f"{what} {number} has {np.count_nonzero(bad)} pixels that are NaN, infinite or not "
-                "observed; mend that map, or leave the sky out"
+                f"weights of shape {self._weights.shape} do not fit a target of shape {target.shape}; "
+                "they need one value per pixel"
             )
+        weights = self._own(self._weights.reshape(1, *target.shape[1:]), number)
+        arranged: NDArray[Any] = self._target_transform.arrange(weights)
+        return arranged
+
+
+def _checked_weights(weights: NDArray[Any]) -> NDArray[np.float32]:
+    checked = np.array(weights, np.float32)
+    if not np.isfinite(checked).all() or checked.min() < 0 or checked.max() == 0:
+        raise ValueError("weights of pixels must be finite, not negative, and not all 0; correct the mask")
+    return checked

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cmbml.learning.statistics import extremes, label, moments, robust_moments
+from cmbml.learning.features import label
+from cmbml.learning.statistics import extremes, moments, robust_moments
 from cmbml.learning.transform import Row, Transform
 
 Numbers = tuple[float, ...]
@@ -257,8 +258,8 @@ def _check_spread(spread: Any, size: Any, names: Sequence[str]) -> None:
     if constant.any():
         number = int(np.argmax(constant))
         raise ValueError(
-            f"{label(number, names)} is constant over the skies to fit, its spread is {spread[number]:g}; "
-            "leave that channel out, or simulate it"
+            f"feature {label(number, names)} is constant over the skies to fit, its spread is "
+            f"{spread[number]:g}; leave that channel out, or simulate it"
         )
 
 

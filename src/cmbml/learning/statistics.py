@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbml.learning.features import check_pixels
 from cmbml.science.seeds import generator_of
 
 Numbers = NDArray[np.float64]
@@ -85,11 +86,6 @@ def robust_moments(skies: Iterable[Any], names: Sequence[str]) -> tuple[Numbers,
     return median.astype(np.float64), MAD_TO_SIGMA * spread.astype(np.float64)
 
 
-def label(number: int, names: Sequence[str]) -> str:
-    """Return what messages call a feature: its name where it has one."""
-    return f"feature {number} ({names[number]})" if number < len(names) else f"feature {number}"
-
-
 def _flattened(skies: Iterable[Any], names: Sequence[str]) -> Iterator[NDArray[Any]]:
     """Yield the skies as (n_features, n_pixels), all finite and of one number of features."""
     n_features = None
@@ -101,12 +97,7 @@ def _flattened(skies: Iterable[Any], names: Sequence[str]) -> Iterator[NDArray[A
                 f"sky {number} of those to fit has {len(flat)} features, the ones before have {n_features}"
             )
         n_features = len(flat)
-        bad = ~np.isfinite(flat.sum(axis=1, dtype=np.float64))
-        if bad.any():
-            raise ValueError(
-                f"sky {number} of those to fit: {label(int(np.argmax(bad)), names)} has NaN or infinite "
-                "pixels; mend that map, or leave the sky out"
-            )
+        check_pixels(flat, what=f"sky {number} of those to fit: feature", names=names)
         yield flat
 
 

@@ -122,7 +122,7 @@ class SphereSymmetry:
         Parameters
         ----------
         array
-            Shape (n, *space), where space has one place per pixel.
+            Shape ``(n, *space)``, where ``space`` has one place per pixel.
         number
             Of the symmetry, see `pixel_table`.
         flips

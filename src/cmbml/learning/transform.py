@@ -66,6 +66,10 @@ class Transform(ABC):
     def apply(self, sky: Any) -> Any:
         """Transform an array that nobody else needs, in place where possible, and return the result."""
 
+    def arrange(self, pixels: Any) -> Any:
+        """Move pixels to where `apply` moves them, and leave their values, such as weights, as they are."""
+        return pixels
+
     @abstractmethod
     def undo(self, sky: Any) -> Any:
         """Do the inverse of `apply`, in the same way."""
