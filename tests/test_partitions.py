@@ -151,3 +151,35 @@ def test_what_is_not_recorded_is_not_refused():
 
 def test_numbers_that_are_none_equal_one_another():
     assert fingerprint_of({"a": float("nan")}) == fingerprint_of({"a": np.float32("nan")})
+
+
+def listed(skies: dict[str, float], offset: float, directory: str = "") -> tuple[list[str], float, str]:
+    return list(skies), sum(sky() for sky in skies.values()) + offset, directory
+
+
+def split_partition(count: int, **changed: str) -> Partition:
+    names = {f"sim{n:04d}": f"fingerprint {n}" for n in range(count)} | changed
+    skies = {name: Known(1.0, mark) for name, mark in names.items()}
+    return Partition(id="a", function=listed, version=1, inputs={"skies": skies}, parameters={"offset": 2})
+
+
+def test_a_whole_split_is_handed_over_as_loaders():
+    assert split_partition(2)()[:2] == (["sim0000", "sim0001"], 4.0)
+
+
+def test_a_recipe_tells_a_whole_split_by_its_number_and_one_fingerprint():
+    recipe = split_partition(800).recipe
+    assert recipe["inputs"]["skies"]["count"] == 800
+    assert list(recipe["inputs"]["skies"]) == ["count", "fingerprint"]
+    marks = {
+        split_partition(2).fingerprint,
+        split_partition(3).fingerprint,
+        split_partition(2, sim0001="x").fingerprint,
+    }
+    assert len(marks) == 3
+
+
+def test_where_a_partition_works_is_handed_over_and_is_no_part_of_its_recipe():
+    made = split_partition(1)
+    assert made(directory="there")[2] == "there"
+    assert "directory" not in made.recipe["parameters"]

@@ -20,6 +20,10 @@ from pydantic import BaseModel
 LONGEST_SPELT = 8000
 """Characters of JSON up to which a shared input is written into recipes as it is."""
 
+RECIPE = {"recipe": True}
+"""Context in which models are spelt out for recipes; those with settings of how the work is done leave them
+out."""
+
 _KEPT = 32
 """How many shared inputs a process keeps loaded: more than there are channels."""
 
@@ -52,7 +56,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 (one return per type)
     if isinstance(value, Loader):
         return value.fingerprint
     if isinstance(value, BaseModel):
-        return plain(value.model_dump(mode="json"))
+        return plain(value.model_dump(mode="json", context=RECIPE))
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, np.ndarray):
@@ -90,7 +94,8 @@ class Partition:
     version
         Version of the algorithm, raised by hand when its results change.
     inputs
-        By argument name, a loader or a plain value.
+        By argument name, a loader, a plain value, or {simulation: loader} of a whole split, which the
+        function gets as it is.
     parameters
         By argument name, what configures it.
     """
@@ -117,10 +122,16 @@ class Partition:
         """Hash of the recipe."""
         return fingerprint_of(self.recipe)
 
-    def __call__(self) -> Any:
-        """Load the inputs and compute."""
+    def __call__(self, **place: Any) -> Any:
+        """Load the inputs and compute.
+
+        Parameters
+        ----------
+        **place
+            Where to work, for functions that keep files themselves; it does not determine the result.
+        """
         loaded = {name: load(value) for name, value in self.inputs.items()}
-        return self.function(**loaded, **self.parameters)
+        return self.function(**loaded, **self.parameters, **place)
 
 
 @dataclass(frozen=True)
@@ -147,10 +158,15 @@ class Known:
 
 
 def known(value: Any) -> Loader:
-    """Return a value that partitions share as a loader; a loader as it is."""
+    """Return a value that partitions share as a loader; a loader as it is.
+
+    Of many loaders, such as a split, a recipe tells their number and one fingerprint.
+    """
     if isinstance(value, Loader):
         return value
     spelt = plain(value)
+    if isinstance(value, Mapping) and value and all(isinstance(item, Loader) for item in value.values()):
+        spelt = {"count": len(value), "fingerprint": fingerprint_of(spelt)}
     text = json.dumps(spelt, sort_keys=True, separators=(",", ":"))
     small = isinstance(spelt, dict) and len(text) <= LONGEST_SPELT
     return Known(value, fingerprint_of(value), spelt if small else None)

@@ -12,6 +12,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+import torch
 from kedro.io import DataCatalog
 from kedro.io.core import DatasetError, Version
 from kedro_datasets.partitions import PartitionedDataset
@@ -23,6 +24,7 @@ from cmbml.datasets import (
     ArrayArchiveDataset,
     ArrayDataset,
     BandpassTableDataset,
+    CheckpointDataset,
     ComponentsDataset,
     FigureDataset,
     Hdf5ObservationsDataset,
@@ -91,6 +93,18 @@ def alm() -> np.ndarray:
 
 def record() -> dict[str, Any]:
     return {"omch2": 0.1 + 0.2, "beta": {"dust": 1e-30, "seeds": [1, 2]}, "name": "ΛCDM"}
+
+
+def checkpoint() -> dict[str, Any]:
+    weights = {"0.weight": torch.from_numpy(numbers(4, 2)), "steps": torch.tensor(3)}
+    return {"weights": weights, "history": [{"epoch": 1, "loss": 0.1 + 0.2}], "facts": {"stokes": "I"}}
+
+
+def same_checkpoint(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    plain = [{key: value for key, value in each.items() if key != "weights"} for each in (one, other)]
+    tensors = [each["weights"] for each in (one, other)]
+    same = [torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0]]
+    return plain[0] == plain[1] and list(tensors[0]) == list(tensors[1]) and all(same)
 
 
 def figure() -> Figure:
@@ -209,6 +223,14 @@ CASES = {
     ),
     "alm": Case(AlmDataset, "alm.fits", alm, np.array_equal, np.zeros(45, complex)),
     "record": Case(JsonRecordDataset, "record.json", record, dict.__eq__, [1, 2], preview="JSONPreview"),
+    "checkpoint": Case(
+        CheckpointDataset,
+        "best.pt",
+        checkpoint,
+        same_checkpoint,
+        {"network": object()},
+        preview="JSONPreview",
+    ),
     "figure": Case(FigureDataset, "sky.png", figure, same_png, "a picture"),
 }
 VERSIONED = {name: case for name, case in CASES.items() if not case.is_folder}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.bandpass_table import BandpassTableDataset
     from cmbml.datasets.channel_files import ChannelFilesDataset
     from cmbml.datasets.channel_folders import ChannelFoldersDataset
+    from cmbml.datasets.checkpoint import CheckpointDataset
     from cmbml.datasets.components import ComponentsDataset
     from cmbml.datasets.deferred import DeferredDataset
     from cmbml.datasets.figure import FigureDataset
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cmbml.datasets.power_spectra import PowerSpectraDataset
     from cmbml.datasets.remote_files import RemoteFilesDataset
     from cmbml.datasets.theory_spectra import TheorySpectraDataset
+    from cmbml.datasets.training_folder import TrainingFolderDataset
     from cmbml.datasets.wmap_chains import WmapChainsDataset
 
 _MODULES = {
@@ -38,6 +40,7 @@ _MODULES = {
     "BandpassTableDataset": "bandpass_table",
     "ChannelFilesDataset": "channel_files",
     "ChannelFoldersDataset": "channel_folders",
+    "CheckpointDataset": "checkpoint",
     "ComponentsDataset": "components",
     "DeferredDataset": "deferred",
     "FigureDataset": "figure",
@@ -51,6 +54,7 @@ _MODULES = {
     "PowerSpectraDataset": "power_spectra",
     "RemoteFilesDataset": "remote_files",
     "TheorySpectraDataset": "theory_spectra",
+    "TrainingFolderDataset": "training_folder",
     "WmapChainsDataset": "wmap_chains",
 }
 
@@ -62,6 +66,7 @@ __all__ = [
     "BandpassTableDataset",
     "ChannelFilesDataset",
     "ChannelFoldersDataset",
+    "CheckpointDataset",
     "ComponentsDataset",
     "DeferredDataset",
     "FigureDataset",
@@ -75,6 +80,7 @@ __all__ = [
     "PowerSpectraDataset",
     "RemoteFilesDataset",
     "TheorySpectraDataset",
+    "TrainingFolderDataset",
     "WmapChainsDataset",
 ]
 

@@ -26,7 +26,7 @@ class Lazy(Protocol):
         """Compute."""
 
 
-def recipe_of(name: str, item: Lazy) -> dict[str, Any]:
+def recipe_of(name: str, item: object) -> dict[str, Any]:
     """Return the recipe of a partition in JSON's types.
 
     Raises

@@ -9,19 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cmbml.learning.map_datasets import ArrayPairs
+    from cmbml.learning.networks import NetworkSpec
+    from cmbml.learning.settings import TrainingSettings
     from cmbml.learning.sky_dataset import SkyDataset
     from cmbml.learning.symmetry import SphereSymmetry
+    from cmbml.learning.training import train
 
 _MODULES = {
     "ArrayPairs": "map_datasets",
+    "NetworkSpec": "networks",
     "SkyDataset": "sky_dataset",
     "SphereSymmetry": "symmetry",
+    "TrainingSettings": "settings",
+    "train": "training",
 }
 
 __all__ = [
     "ArrayPairs",
+    "NetworkSpec",
     "SkyDataset",
     "SphereSymmetry",
+    "TrainingSettings",
+    "train",
 ]
 
 

@@ -1,0 +1,91 @@
+"""Use a trained network."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cmbml.learning.checkpoints import build_network
+from cmbml.science.threads import thread_count
+
+_KEPT = 2
+"""How many networks a process keeps: they can be large."""
+
+_networks: dict[str, nn.Module] = {}
+
+
+class CheckpointLoader(Protocol):
+    """Loads a checkpoint when it is called, and knows which one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that determines what is loaded."""
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Load."""
+
+
+def network_of(loader: CheckpointLoader) -> nn.Module:
+    """Return the network of a checkpoint, which a process builds once for all skies.
+
+    Raises
+    ------
+    ValueError
+        As `cmbml.learning.checkpoints.build_network`.
+    """
+    key = loader.fingerprint
+    if key not in _networks:
+        while len(_networks) >= _KEPT:
+            _networks.pop(next(iter(_networks)))
+        _networks[key] = build_network(loader())
+    return _networks[key]
+
+
+def predict(network: nn.Module, features: NDArray[Any]) -> NDArray[Any]:
+    """Return what a network makes of skies.
+
+    As many threads are used as `cmbml.science.threads` says. The last bits may depend on how many skies come
+    together, so that one at a time is best where results are to be compared bit for bit.
+
+    Parameters
+    ----------
+    network
+        In the state for use, see `cmbml.learning.checkpoints.build_network`; on any device.
+    features
+        Shape (batch, n_features, ...), transformed as in training.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (batch, n_outputs, ...), in the network's precision.
+
+    Raises
+    ------
+    ValueError
+        If a result is not finite; names the sky's place in the batch.
+    """
+    weight = next(network.parameters())
+    with _threads(), torch.inference_mode():
+        given = torch.as_tensor(np.ascontiguousarray(features)).to(weight.device, weight.dtype)
+        output = network(given).cpu().numpy()
+    finite = np.isfinite(output).all(axis=tuple(range(1, output.ndim)))
+    if not finite.all():
+        raise ValueError(
+            f"sky {int(np.argmin(finite))} of the batch: the network's output is not finite; look for "
+            "extreme values in its features, or take another checkpoint"
+        )
+    return np.asarray(output)
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(thread_count())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

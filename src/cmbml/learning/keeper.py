@@ -1,0 +1,117 @@
+"""What happens at the end of an epoch: history, checkpoints, and whether to go on."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from cmbml.datasets.checkpoint import write_checkpoint
+from cmbml.learning.checkpoints import to_plain, versions
+from cmbml.learning.module import TrainingModule
+from cmbml.learning.progress import TrainingProgress
+from cmbml.learning.stops import FAILED, PAUSED, best_epoch, end_of_training, failure_message
+
+
+class Keeper(Callback):
+    """Keeps checkpoints and the history of losses, and ends the training.
+
+    Parameters
+    ----------
+    directory
+        Where checkpoints go.
+    described
+        Entries `network` and `facts` of checkpoints.
+    history
+        Epochs done before.
+    progress
+        Told of every epoch.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        described: Mapping[str, Any],
+        history: list[dict[str, Any]],
+        progress: TrainingProgress,
+    ) -> None:
+        self._directory, self._described = directory, described
+        self._history, self._progress = history, progress
+        self._began = self._epoch_began = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
+        """Keep the untrained network if that is wanted."""
+        self._began = time.monotonic()
+        if trainer.is_global_zero and pl_module.start is None and 0 in pl_module.settings.kept_epochs():
+            write_checkpoint(self._directory, self._checkpoint(pl_module, ""), ("epoch_0000",))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
+        """Start the clock."""
+        self._epoch_began = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
+        """Keep what the epoch has brought; validation is done.
+
+        Raises
+        ------
+        RuntimeError
+            If the loss is not finite, or the training is given up.
+        """
+        row = self._row(pl_module)
+        if not math.isfinite(row["train_loss"]):
+            raise RuntimeError(
+                f"epoch {row['epoch']}, step {row['step']}: the training loss is not finite; lower "
+                "optimiser.lr, clip gradients (gradient_clip), or look for extreme values and weights in "
+                "the skies. All checkpoints are kept"
+            )
+        self._history.append(row)
+        settings = pl_module.settings
+        stopped = end_of_training(self._history, settings, zero_loss=pl_module.zero_loss)
+        stopped = stopped or (
+            PAUSED if trainer.strategy.broadcast(self._is_time_up(row, settings.max_minutes)) else ""
+        )
+        checkpoint = self._checkpoint(pl_module, stopped)
+        if trainer.is_global_zero:
+            names = [f"epoch_{row['epoch']:04d}"] if row["epoch"] in settings.kept_epochs() else []
+            names += ["best"] if best_epoch(self._history) == row["epoch"] else []
+            write_checkpoint(self._directory, checkpoint, (*names, "last"))
+            self._progress.say(row)
+        if stopped in FAILED:
+            raise RuntimeError(failure_message(checkpoint, settings, str(self._directory)))
+        trainer.should_stop = bool(stopped)
+
+    def _row(self, module: TrainingModule) -> dict[str, Any]:
+        train_loss, valid_loss = module.take_losses()
+        return {
+            "epoch": module.epoch + 1,
+            "step": module.steps,
+            "train_loss": train_loss,
+            "valid_loss": valid_loss,
+            "lr": module.rate,
+            "seconds": time.monotonic() - self._epoch_began,
+        }
+
+    def _is_time_up(self, row: Mapping[str, Any], max_minutes: float | None) -> bool:
+        """Return whether another epoch like this one would end too late."""
+        return max_minutes is not None and time.monotonic() - self._began + row["seconds"] > 60 * max_minutes
+
+    def _checkpoint(self, module: TrainingModule, stopped: str) -> dict[str, Any]:
+        optimiser: Any = module.optimizers(use_pl_optimizer=False)
+        epoch = self._history[-1]["epoch"] if self._history else 0
+        return {
+            **versions(),
+            **self._described,
+            "weights": to_plain(module.used.state_dict()),
+            "unaveraged": None if module.averaged is None else to_plain(module.network.state_dict()),
+            "settings": module.settings.model_dump(mode="json"),
+            "epoch": epoch,
+            "history": [dict(row) for row in self._history],
+            "stopped": stopped,
+            "zero_loss": module.zero_loss,
+            "optimiser": to_plain(optimiser.state_dict()),
+            "schedule": {"batches": epoch * int(module.trainer.num_training_batches)},
+            "rng": {"seed": module.settings.seed, "next_epoch": epoch},
+        }
