@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -175,7 +175,7 @@ def test_fingerprints_tell_recipes_names_and_contents_apart(tmp_path):
 
 def test_a_run_that_writes_nothing_is_no_training(tmp_path):
     class Idle:
-        recipe = {"inputs": {}}
+        recipe: ClassVar[dict[str, Any]] = {"inputs": {}}
 
         def __call__(self, *, directory: Path) -> None:
             pass
@@ -199,7 +199,7 @@ def test_a_catalog_makes_it_from_text_and_describes_it(tmp_path):
     }
     catalog = DataCatalog.from_config({"unet_training": entry})
     catalog.save("unet_training", run())
-    assert list(catalog.load("unet_training"))[0] == "best"
+    assert next(iter(catalog.load("unet_training"))) == "best"
     assert catalog["unet_training"]._describe()["path"] == tmp_path / "unet"
     assert catalog["unet_training"].metadata == {"a": 1}
 
