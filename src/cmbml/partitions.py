@@ -24,6 +24,9 @@ RECIPE = {"recipe": True}
 """Context in which models are spelt out for recipes; those with settings of how the work is done leave them
 out."""
 
+MOST_TOLD = 32
+"""How many loaders of one input a recipe tells one by one: more than there are channels."""
+
 _KEPT = 32
 """How many shared inputs a process keeps loaded: more than there are channels."""
 
@@ -165,7 +168,8 @@ def known(value: Any) -> Loader:
     if isinstance(value, Loader):
         return value
     spelt = plain(value)
-    if isinstance(value, Mapping) and value and all(isinstance(item, Loader) for item in value.values()):
+    many = isinstance(value, Mapping) and len(value) > MOST_TOLD
+    if many and all(isinstance(item, Loader) for item in value.values()):
         spelt = {"count": len(value), "fingerprint": fingerprint_of(spelt)}
     text = json.dumps(spelt, sort_keys=True, separators=(",", ":"))
     small = isinstance(spelt, dict) and len(text) <= LONGEST_SPELT
