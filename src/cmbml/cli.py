@@ -91,6 +91,99 @@ def plan(
     raise SystemExit(1 if strict and not found.is_ready else 0)
 
 
+OVER_HELP = """A parameter and the values it takes, KEY=VALUE,VALUE. Where a value holds a comma, separate the
+values by semicolons, and quote the whole: "KEY=VALUE;VALUE"; a list alone is written "KEY=[1,2];". Each value
+is read as that of --params is. Give the option once for each parameter; every combination of their values is
+run."""
+
+
+@cli.command(cls=ConfiguredCommand)
+@click.option("--name", required=True, help="Name of the grid; a folder among the results.")
+@click.option("--over", "axes", multiple=True, required=True, metavar="KEY=VALUES", help=OVER_HELP)
+@click.option("--env", "-e", default=None, help=ENV_HELP)
+@click.option(
+    "--pipelines",
+    "--pipeline",
+    default="",
+    callback=split_string,
+    help="Names of pipelines, separated by commas; by default what `kedro run` runs.",
+)
+@click.option("--params", default="", help=PARAMS_ARG_HELP, callback=_split_params)
+@click.option("--conf-source", default=None, help="Folder of the configuration.")
+@click.option("--dry-run", is_flag=True, help="List and check the combinations; nothing is run.")
+@click.pass_obj
+def grid(
+    metadata: ProjectMetadata, /, *, name: str, axes: tuple[str, ...], dry_run: bool, **options: Any
+) -> None:
+    """Run pipelines under every combination of some parameters, and put the results side by side.
+
+    Each combination is a run with results of its own, called NAME/COMBINATION.
+    All are checked before the first one runs. What is there already is skipped,
+    so that the same command goes on where it stopped. One that fails does not
+    stop the others; the exit status is then 1.
+    """
+    from cmbml.grid import check_name, combinations, read_axis  # noqa: PLC0415 (as for plan)
+    from cmbml.grid_checks import Grid, grid_problems  # noqa: PLC0415
+    from cmbml.grid_runs import combination_table, run_grid  # noqa: PLC0415
+
+    try:
+        found = Grid(
+            check_name(name),
+            combinations([read_axis(text) for text in axes], options["params"]),
+            metadata.project_path,
+            pipelines=tuple(options["pipelines"]),
+            env=options["env"],
+            conf=options["conf_source"],
+            params=options["params"],
+        )
+        problems = grid_problems(found)
+    except LookupError as error:
+        raise click.UsageError(str(error.args[0])) from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    rich.get_console().print(combination_table(found))
+    if problems:
+        raise click.ClickException("the grid cannot work:\n- " + "\n- ".join(problems))
+    raise SystemExit(0 if dry_run or run_grid(found) else 1)
+
+
+@cli.command("compare-results")
+@click.argument("names", metavar="RESULTS...", nargs=-1, required=True)
+@click.option("--into", default=None, help="Name below which the table is written; else it is only printed.")
+@click.option("--env", "-e", default=None, help=ENV_HELP)
+@click.option("--params", default="", help=PARAMS_ARG_HELP, callback=_split_params)
+@click.pass_obj
+def compare_results(
+    metadata: ProjectMetadata,
+    names: tuple[str, ...],
+    into: str | None,
+    env: str | None,
+    params: dict[str, Any],
+) -> None:
+    """Put the comparisons of named RESULTS side by side; the name of a grid stands for all of its results.
+
+    Results of a grid come with the parameters that it varied.
+    """
+    from cmbml.grid import check_name  # noqa: PLC0415
+    from cmbml.results import members, show_results, with_comparison  # noqa: PLC0415
+
+    try:
+        for name in (*names, *filter(None, [into])):
+            check_name(name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    with KedroSession.create(metadata.project_path, env=env, runtime_params=params) as session:
+        catalog = cast(DataCatalog, cast(KedroSession, session).load_context().catalog)
+    every = list(dict.fromkeys(member for name in names for member in members(name, catalog)))
+    if not with_comparison(every, catalog)[0]:
+        place = Path(catalog[f"comparison_of_{every[0]}"]._describe()["filepath"])
+        raise click.ClickException(
+            f"results {', '.join(names)}: no comparison there, looked for {place}; run the pipeline analysis "
+            "with --params results=<name>, or give the data folder it lies in"
+        )
+    show_results(every, catalog, into=into)
+
+
 @cli.command("compare-copies")
 @click.argument("name", metavar="MAP")
 @click.option(

@@ -101,15 +101,43 @@ class Plan:
         return not self.problems and all(item.state != "missing" for item in self.inputs)
 
 
-def session_plan(
+@dataclass(frozen=True)
+class Job:
+    """Pipelines as a run of this project would find them.
+
+    Parameters
+    ----------
+    pipeline, catalog, parameters
+        What would be run: the parameters as validated groups.
+    problems
+        What the checks before a run say.
+    """
+
+    pipeline: Pipeline
+    catalog: DataCatalog
+    parameters: Mapping[str, Any]
+    problems: tuple[str, ...]
+
+    def plan(self) -> Plan:
+        """Return what the run would do."""
+        parts = sorted(
+            registered.items(), key=lambda item: item[0] in main_job()
+        )  # others first: it goes over them
+        makers = {
+            output: name for name, part in parts for output in part.all_outputs() if name != "__default__"
+        }
+        return make_plan(self.pipeline, self.catalog, self.parameters, problems=self.problems, makers=makers)
+
+
+def session_job(
     project: Path,
     names: Sequence[str],
     *,
     env: str | None,
     params: Mapping[str, Any],
     conf: str | None = None,
-) -> Plan:
-    """Return what running pipelines of this project would do.
+) -> Job:
+    """Return pipelines of this project with their catalog and parameters, checked.
 
     Parameters
     ----------
@@ -129,16 +157,23 @@ def session_plan(
     if unknown:
         raise LookupError(f"pipeline {unknown[0]}: not known; known are {', '.join(sorted(registered))}")
     pipeline = sum((registered[name] for name in names or ["__default__"]), Pipeline([]))
-    parts = sorted(
-        registered.items(), key=lambda item: item[0] in main_job()
-    )  # others first: it goes over them
-    makers = {output: name for name, part in parts for output in part.all_outputs() if name != "__default__"}
     with KedroSession.create(project, env=env, runtime_params=dict(params), conf_source=conf) as session:
         context = cast(KedroSession, session).load_context()
         catalog = cast(DataCatalog, context.catalog)
         (checks,) = (hook for hook in HOOKS if isinstance(hook, CheckHooks))  # they have seen this session
-        problems = checks.problems(pipeline, catalog)
-        return make_plan(pipeline, catalog, context.params, problems=problems, makers=makers)
+        return Job(pipeline, catalog, context.params, tuple(checks.problems(pipeline, catalog)))
+
+
+def session_plan(
+    project: Path,
+    names: Sequence[str],
+    *,
+    env: str | None,
+    params: Mapping[str, Any],
+    conf: str | None = None,
+) -> Plan:
+    """Return what running pipelines of this project would do; see `session_job`."""
+    return session_job(project, names, env=env, params=params, conf=conf).plan()
 
 
 def make_plan(

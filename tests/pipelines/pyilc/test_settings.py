@@ -34,6 +34,7 @@ VALID = {
         ({"taper_width": 33}, r"taper_width 33: must not exceed lmax 32"),
         ({"channels": ("100",)}, "name at least 2 channels, each once"),
         ({"channels": ("100", "100")}, "name at least 2 channels, each once"),
+        ({"channels": 100}, "Input should be"),
         ({"transforms": "quick"}, "'fast' or 'reference'"),
         ({"stokes": "QU"}, "'I' or 'IQU'"),
         ({"peak": (33,)}, "Extra inputs are not permitted"),
@@ -59,6 +60,11 @@ def test_lists_as_yaml_gives_them_are_taken():
     settings = NeedletILC(**VALID | {"peaks": [10, 20, 33], "channels": ["143", "100"]})
     assert settings.peaks == (10, 20, 33)
     assert settings.channels == ("143", "100")
+
+
+@pytest.mark.parametrize("given", ["143+100", "143 + 100", [143, 100]])
+def test_channels_may_be_joined_or_numbers_as_on_the_command_line(given):
+    assert NeedletILC(**VALID | {"channels": given}).channels == ("143", "100")
 
 
 def test_channels_are_found_in_the_order_of_the_maps():

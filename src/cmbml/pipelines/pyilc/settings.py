@@ -1,7 +1,7 @@
 """Settings of the needlet ILC, checked before anything runs."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -56,7 +56,8 @@ class NeedletILC(BaseModel):
     0 for no taper (`taper_width`)."""
 
     channels: tuple[str, ...] | Literal["all"]
-    """Names of the channels to use, or "all" (`drop_channels` says the opposite)."""
+    """Names of the channels to use, or "all" (`drop_channels` says the opposite); on the command line
+    "100+143"."""
 
     stokes: Literal["I", "IQU"]
     """Fields of the cleaned map: "I", or "IQU" to clean T, E and B, each from the channels that have it."""
@@ -70,6 +71,13 @@ class NeedletILC(BaseModel):
     @classmethod
     def _nside_is_known(cls, nside: int) -> int:
         return check_nside(nside)
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels_may_be_joined(cls, channels: Any) -> Any:
+        """Take "100+143", as on the command line, and numbers for names."""
+        listed = channels.split("+") if isinstance(channels, str) and "+" in channels else channels
+        return tuple(str(name).strip() for name in listed) if isinstance(listed, list | tuple) else listed
 
     @field_validator("channels")
     @classmethod
