@@ -108,6 +108,7 @@ def test_every_parameter_on_a_command_line_exists(page, generate):
     known = set(flat(dict(base["globals"])) | flat(dict(base["parameters"])))
     for words in commands(page, "kedro"):
         pairs = [pair for value in values_of(words, "--params") for pair in value.split(",")]
+        pairs += values_of(words, "--over")
         assert {pair.split("=")[0] for pair in pairs} <= known
 
 
