@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from cmbml.datasets import ArrayDataset
-from cmbml.learning.map_datasets import ArrayPairs
+from cmbml.learning.map_datasets import ArrayPairs, check_apart
 from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.learning.transforms import Compose, Factor, Identity, Rearrange, UnitConversion
 from cmbml.science.planes import map_to_plane, plane_index
@@ -260,3 +260,18 @@ def test_weights_of_another_size_are_refused():
     pairs = ArrayPairs(FEATURES, TARGETS, **AS_THEY_ARE, weights=np.ones(48))
     with pytest.raises(ValueError, match=r"weights of shape \(48,\) do not fit a target of shape \(1, 192\)"):
         pairs[0]
+
+
+def test_a_sky_in_two_splits_is_named_whatever_its_id():
+    others = {"sim0000": Given(random(3, 90)), "sim0001": FEATURES["sim0002"]}
+    targets = {name: TARGETS[name] for name in others}
+    valid = ArrayPairs(others, targets, **AS_THEY_ARE)
+    with pytest.raises(
+        ValueError, match="1 of 2 skies to validate .* sim0001, which is sim0002 of the train"
+    ):
+        check_apart(ArrayPairs(FEATURES, TARGETS, **AS_THEY_ARE), valid)
+
+
+def test_splits_with_equal_ids_and_other_skies_are_apart():
+    train = ArrayPairs(FEATURES, TARGETS, **AS_THEY_ARE)
+    check_apart(train, ArrayPairs(loaders(3, 50), TARGETS, **AS_THEY_ARE))

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import yaml
@@ -76,3 +79,8 @@ def test_a_channel_that_is_not_there_is_named():
     (difference,) = settings("[{kind: reference_difference, channel: '545'}]")
     with pytest.raises(ValueError, match="reference_difference: the features .* lack 545 Q, 545 U"):
         difference.build(NAMES)
+
+
+def test_settings_are_read_without_waiting_for_torch():
+    code = "import sys, cmbml.learning.transform_settings; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,6 +13,9 @@ from cmbml.learning.features import check_pixels
 from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.learning.transform import Transform
 
+PIXELS_COMPARED = 1024
+"""How many pixels of each sky tell whether two skies are the same: enough, as all have noise."""
+
 Loaders = Mapping[str, Callable[[], NDArray[Any]]]
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -149,3 +152,30 @@ def _checked_weights(weights: NDArray[Any]) -> NDArray[np.float32]:
     if not np.isfinite(checked).all() or checked.min() < 0 or checked.max() == 0:
         raise ValueError("weights of pixels must be finite, not negative, and not all 0; correct the mask")
     return checked
+
+
+def check_apart(train: ArrayPairs, valid: ArrayPairs) -> None:
+    """Check that no sky to validate with is one to learn from.
+
+    Some pixels of the features of every sky are read and compared; ids say nothing,
+    as they start anew in every split.
+
+    Raises
+    ------
+    ValueError
+        If one is; names it, and how many there are.
+    """
+    learnt = {_some_pixels(array): name for name, array in zip(train.ids, train.features, strict=True)}
+    known = [(name, _some_pixels(array)) for name, array in zip(valid.ids, valid.features, strict=True)]
+    both = [(name, learnt[pixels]) for name, pixels in known if pixels in learnt]
+    if both:
+        raise ValueError(
+            f"{len(both)} of {len(valid)} skies to validate with are skies to learn from, the first is "
+            f"{both[0][0]}, which is {both[0][1]} of the training split; take skies of one split only"
+        )
+
+
+def _some_pixels(array: NDArray[Any]) -> bytes:
+    """Return values of the last feature that are spread over the sky, as bytes."""
+    row = array[-1].reshape(-1)
+    return bytes(row[:: max(1, row.size // PIXELS_COMPARED)].tobytes())
