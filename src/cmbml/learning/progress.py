@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cmbml.learning.chatter import quiet_for_good
 from cmbml.learning.module import TrainingModule
 
 LOGGER = logging.getLogger(__name__)
@@ -45,6 +46,10 @@ class TrainingProgress(Callback):
         self._bar: Progress | None = None
         self._task: Any = None
         self._losses = ""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        quiet_for_good()  # in the process of another device, which lightning has made
 
     def on_train_start(self, trainer: Any, pl_module: TrainingModule) -> None:  # type: ignore[override]
         """Show the bar, if somebody looks."""

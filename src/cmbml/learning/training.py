@@ -10,19 +10,19 @@ import logging
 import os
 import signal
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from cmbml.datasets.checkpoint import read_last_checkpoint, sweep_checkpoints
 from cmbml.datasets.partition_recipes import changes
+from cmbml.learning.chatter import quiet_lightning
 from cmbml.learning.checkpoints import check_is_checkpoint, to_plain
 from cmbml.learning.keeper import Keeper
 from cmbml.learning.module import TrainingModule, seed_torch
@@ -36,7 +36,6 @@ from cmbml.learning.stops import COMPLETE, FAILED, failure_message
 LOGGER = logging.getLogger(__name__)
 
 _PRECISIONS: dict[str, Any] = {"32": "32-true", "64": "64-true", "bf16-mixed": "bf16-mixed"}
-_CHATTY = ("lightning.pytorch", "lightning.fabric", "torch.distributed")
 
 
 def train(  # noqa: PLR0917 (what a training is made of)
@@ -92,7 +91,7 @@ def train(  # noqa: PLR0917 (what a training is made of)
         if start["stopped"] in COMPLETE:
             return str(start["stopped"])
         LOGGER.info("%s: goes on after epoch %d of %d", directory, start["epoch"], settings.epochs)
-    with _own_torch(settings), _quiet_lightning(), _own_temporary_folder(settings, directory):
+    with _own_torch(settings), quiet_lightning(), _own_temporary_folder(settings, directory):
         _fit(spec, (train_data, valid_data), settings, directory, (described, start))
     last = read_last_checkpoint(directory)
     return "" if last is None else str(last["stopped"])
@@ -131,7 +130,7 @@ def _fit(
     progress = TrainingProgress(f"training {directory.name}", settings.epochs)
     history = [dict(row) for row in start["history"]] if start else []
     trainer = Trainer(
-        accelerator=settings.accelerator,
+        accelerator=_accelerator(settings),
         devices=settings.devices,
         strategy=settings.strategy if settings.devices > 1 else "auto",
         precision=_PRECISIONS[settings.precision],
@@ -146,11 +145,19 @@ def _fit(
     interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module)
+    except SIGTERMException:  # a SystemExit too, and as much of a reason to end
+        raise
     except SystemExit as stop:  # lightning makes one of an interrupt, and ignores further ones
         raise KeyboardInterrupt from stop
     finally:
         signal.signal(signal.SIGINT, interrupt)
         progress.close()
+
+
+def _accelerator(settings: TrainingSettings) -> str:
+    """Return lightning's word for what computes; of GPUs, those that have double precision for sums."""
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    return {"auto": found, "gpu": "cuda", "cpu": "cpu"}[settings.accelerator]
 
 
 def _new_network(spec: NetworkSpec, settings: TrainingSettings) -> nn.Module:
@@ -175,25 +182,6 @@ def _own_torch(settings: TrainingSettings) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Silence lightning's tips and its warnings about settings that are meant."""
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PossibleUserWarning)
-            warnings.filterwarnings(
-                "ignore", category=FutureWarning, module="lightning"
-            )  # on its own imports
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 @contextmanager
