@@ -466,9 +466,10 @@ def test_an_output_of_another_shape_is_named_at_the_first_batch(tmp_path):
     assert not (tmp_path / "last.pt").exists()
 
 
-def test_a_split_without_skies_is_named_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match="the training split has no skies"):
-        train(SPEC, Skies(0), None, settings(), tmp_path / "new", FACTS)
+@pytest.mark.parametrize(("counts", "name"), [((0, 1), "training"), ((1, 0), "validation")])
+def test_a_split_without_skies_is_named_before_anything_is_written(counts, name, tmp_path):
+    with pytest.raises(ValueError, match=f"the {name} split has no skies; simulate some"):
+        train(SPEC, *(Skies(count) for count in counts), settings(), tmp_path / "new", FACTS)
     assert not (tmp_path / "new").exists()
 
 

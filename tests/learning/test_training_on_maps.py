@@ -96,6 +96,6 @@ def test_a_validation_split_that_overlaps_training_is_named_before_anything_is_w
         "train": splits["train"],
         "valid": tuple({"sim0007": s["sim0002"]} for s in splits["train"]),
     }
-    with pytest.raises(ValueError, match="sim0002"):
+    with pytest.raises(ValueError, match="sim0007, which is sim0002 of the training split"):
         train_on(overlapping, tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -25,12 +25,12 @@ from cmbml.datasets.partition_recipes import changes
 from cmbml.learning.chatter import quiet_lightning
 from cmbml.learning.checkpoints import check_is_checkpoint, to_plain
 from cmbml.learning.keeper import Keeper
+from cmbml.learning.map_datasets import ArrayPairs, check_apart
 from cmbml.learning.module import TrainingModule, seed_torch
 from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.progress import TrainingProgress
 from cmbml.learning.samples import Skies
 from cmbml.learning.settings import TrainingSettings
-from cmbml.learning.splits import check_splits
 from cmbml.learning.stops import COMPLETE, FAILED, failure_message
 
 LOGGER = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def train(  # noqa: PLR0917 (what a training is made of)
     DatasetError
         If the last checkpoint cannot be read; names the file.
     """
-    check_splits(train_data, valid_data)
+    _check_splits(train_data, valid_data)
     described = {
         "network": {"factory": spec.factory, "arguments": to_plain(dict(spec.arguments))},
         "facts": to_plain(dict(facts)),
@@ -95,6 +95,15 @@ def train(  # noqa: PLR0917 (what a training is made of)
         _fit(spec, (train_data, valid_data), settings, directory, (described, start))
     last = read_last_checkpoint(directory)
     return "" if last is None else str(last["stopped"])
+
+
+def _check_splits(train_data: Skies, valid_data: Skies | None) -> None:
+    """Refuse splits that cannot be trained on."""
+    for name, split in (("training", train_data), ("validation", valid_data)):
+        if split is not None and len(split) == 0:
+            raise ValueError(f"the {name} split has no skies; simulate some, or choose another split")
+    if isinstance(train_data, ArrayPairs) and isinstance(valid_data, ArrayPairs):
+        check_apart(train_data, valid_data)
 
 
 def _check_same_training(
