@@ -38,8 +38,8 @@ $(READY): requirements.lock requirements-torch.lock pyproject.toml
 run: $(READY) ## Simulate, clean and compare (environment of conf/base); options in RUN="--params ..."
 	$(BIN)/kedro run $(RUN)
 
-test: $(READY) ## Run the whole test suite, end-to-end runs included
-	$(BIN)/python -m pytest
+test: $(READY) ## Run the whole test suite, end-to-end runs included, on all cores; options in TEST="-m 'not slow'"
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(TEST)
 
 check: $(READY) ## Lint, format, types and the import contracts
 	$(BIN)/ruff check .

@@ -20,6 +20,10 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(filter(None, (str(GUARD), os.environ.get("PYTHONPATH")))),
 }
 
+PLAIN_CMB = {"cmb.kind": "gaussian", "cmb.spectra": "analytic"}
+"""Parameters for runs that do not look at the CMB: spectra without CAMB and fields without lensing, most of a
+small sky's time."""
+
 
 def arguments(*options: str, data: Path, env: str = "test", **params: object) -> list[str]:
     values = ",".join(f"{key}={value}" for key, value in {"data": data, **params}.items())
@@ -43,7 +47,12 @@ def start(
 
 
 def run(*options: str, data: Path, env: str = "test", **params: object) -> str:
-    """Run to the end and return what was printed, line breaks of the console undone."""
+    """Run to the end and return what was printed, line breaks of the console undone.
+
+    Unless `n_jobs` says otherwise, in the run's own process: for maps as small as those of the tests, workers
+    cost more than they compute, and other tests need the cores.
+    """
+    params.setdefault("n_jobs", 0)
     process = start(*options, data=data, env=env, output=subprocess.PIPE, **params)
     output, _ = process.communicate(timeout=300)
     text = " ".join(output.split())

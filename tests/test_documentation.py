@@ -19,7 +19,7 @@ from kedro.io import DataCatalog
 
 import cmbml.datasets
 from cmbml.pipelines import NOT_METHODS, method_names
-from tests.kedro_runs import ROOT
+from tests.kedro_runs import PLAIN_CMB, ROOT
 
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -277,15 +277,8 @@ def test_the_method_of_the_recipe_passes_its_own_test_and_the_contract(with_meth
 
 @pytest.mark.slow
 def test_the_method_of_the_recipe_is_compared_with_the_others(with_method, tmp_path):
-    python(
-        with_method,
-        "-m",
-        "kedro",
-        "run",
-        "--env",
-        "test",
-        "--params",
-        f"data={tmp_path},train=1,valid=1,test=1",
-    )
+    given = {"data": tmp_path, "train": 1, "valid": 1, "test": 1, "n_jobs": 0, **PLAIN_CMB}
+    params = ",".join(f"{key}={value}" for key, value in given.items())
+    python(with_method, "-m", "kedro", "run", "--env", "test", "--params", params)
     table = pd.read_csv(tmp_path / "08_reporting" / "main" / "comparison.csv")
     assert {METHOD, *method_names()} <= set(table["method"])

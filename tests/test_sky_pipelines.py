@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cmbml.datasets import ComponentsDataset, ObservationsDataset
-from tests.kedro_runs import run
+from tests.kedro_runs import PLAIN_CMB, run
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +15,7 @@ def made(tmp_path_factory):
     """Data of one run, and what it printed."""
     data = tmp_path_factory.mktemp("sky")
     pipelines = "--pipelines=simulation,sky_components,sky_statistics"
-    return data, run(pipelines, data=data, train=1, valid=1, test=1, channels="353-545")
+    return data, run(pipelines, data=data, train=1, valid=1, test=1, channels="353-545", **PLAIN_CMB)
 
 
 def test_simulations_are_taken_apart_into_components_that_sum_to_them(made):

@@ -8,7 +8,7 @@ from kedro_viz.api.rest.responses.nodes import get_node_metadata_response
 from kedro_viz.data_access import data_access_manager
 from kedro_viz.server import load_and_populate_data
 
-from tests.kedro_runs import ROOT, run
+from tests.kedro_runs import PLAIN_CMB, ROOT, run
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def graph(tmp_path_factory):
     """Load the project as `kedro viz run --env test` does, on data that were made."""
     data = tmp_path_factory.mktemp("viz")
-    run(data=data, train=1, valid=1, test=1)
+    run(data=data, train=1, valid=1, test=1, **PLAIN_CMB)
     load_and_populate_data(path=ROOT, env="test", package_name="cmbml", extra_params={"data": str(data)})
     return data_access_manager
 

@@ -338,6 +338,8 @@ def test_another_release_of_an_archive_makes_the_old_one_stale(server, tmp_path)
         (tar({"H0": np.random.default_rng(1).bytes(9000)})[:5000], "no tar archive, or a damaged one"),
         (b"\x1f\x8bno archive at all", "no tar archive, or a damaged one"),
     ],
+    # named, because an archive holds the time it was made at
+    ids=["above", "absolute", "link", "hard link", "pipe", "empty", "cut off", "none"],
 )
 def test_a_bad_archive_is_an_error_and_writes_nothing(tmp_path, content, message):
     (tmp_path / "x.tar.gz").write_bytes(content)

@@ -8,12 +8,6 @@ import pytest
 from cmbml.science.threads import available_cores, set_thread_count, thread_count, thread_environment
 
 
-@pytest.fixture(autouse=True)
-def one_thread_again():
-    yield
-    set_thread_count(1)
-
-
 def test_one_thread_is_the_default():
     code = "from cmbml.science.threads import thread_count; raise SystemExit(thread_count())"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
