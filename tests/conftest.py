@@ -17,6 +17,13 @@ if PARALLEL:  # before a numerical library is imported; runs that a test starts 
         os.environ.setdefault(variable, "1")
 
 
+for variable in (
+    "COLUMNS",
+    "LINES",
+):  # a console keeps what it finds when it is made; tests say which width they need
+    os.environ.pop(variable, None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first when cores share them out, so that none of them is begun last.
 

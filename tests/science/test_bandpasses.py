@@ -111,8 +111,8 @@ def test_the_factor_at_the_centre_is_wrong_by_a_third_and_more_at_857_ghz(centre
 
 @pytest.mark.parametrize(("centre", "per_k"), [(555.2, 57.8), (866.8, 2.056)])
 def test_the_brightness_of_the_cmb_is_quoted_for_a_spectrum_of_constant_nu_i_nu(centre, per_k):
-    frequencies = np.linspace(centre * 0.835, centre * 1.165, 2001)
-    band = Bandpass(tuple(frequencies.tolist()), (1.0,) * 2001)
+    frequencies = np.linspace(centre * 0.835, centre * 1.165, 501)
+    band = Bandpass(tuple(frequencies.tolist()), (1.0,) * 501)
     sky = Channel("857", centre, 5.0, "I", bandpass=band)
     constant = direct_uk_cmb(sky, lambda frequency: (centre * au.GHz / frequency) * au.MJy / au.sr)
     assert brightness_response(sky) == pytest.approx(1e6 / constant, rel=1e-7)
