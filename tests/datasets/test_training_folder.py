@@ -236,6 +236,13 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
         CheckpointDataset(filepath=tmp_path / "best.pt").load()
 
 
+def test_the_preview_tells_all_but_the_tensors(tmp_path):
+    dataset = CheckpointDataset(filepath=tmp_path / "best.pt")
+    dataset.save({"weights": {"a": torch.zeros(2, 3)}, "history": [{"epoch": 1, "loss": float("nan")}]})
+    shown = json.loads(dataset.preview())
+    assert shown == {"weights": {"a": "tensor [2, 3]"}, "history": [{"epoch": 1, "loss": "nan"}]}
+
+
 def test_a_file_of_one_tensor_is_no_checkpoint(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "best.pt")
     with pytest.raises(DatasetError, match="a checkpoint {name: value} is expected, the file holds a Tensor"):

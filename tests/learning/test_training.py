@@ -333,8 +333,15 @@ def test_the_process_is_left_as_it_was(tmp_path, monkeypatch):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
-    small_training(tmp_path / "training", threads=threads + 1, spec=SPEC)
+    threads, handler, seen = torch.get_num_threads(), signal.getsignal(signal.SIGINT), set()
+
+    class Watching(Skies):
+        def __getitem__(self, number):
+            seen.add((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+            return super().__getitem__(number)
+
+    train(SPEC, Watching(3), None, settings(threads=threads + 1), tmp_path / "training", FACTS)
+    assert seen == {(threads + 1, True)}
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()

@@ -1,6 +1,8 @@
 """Dataset of a checkpoint of a training."""
 
 import io
+import json
+import math
 import os
 import pickle
 import uuid
@@ -75,7 +77,7 @@ class CheckpointDataset(AtomicFileDataset[Mapping[str, Any], dict[str, Any]]):
 
     def preview(self) -> JSONPreview:
         """Return all but the tensors, as Kedro-Viz shows it."""
-        return JSONPreview(_shown(self.load()))
+        return JSONPreview(json.dumps(_shown(self.load())))
 
 
 def write_checkpoint(directory: Path, checkpoint: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -159,4 +161,6 @@ def _shown(value: Any) -> Any:
         return {str(key): _shown(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_shown(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # which JSON lacks
     return f"tensor {list(value.shape)}" if isinstance(value, torch.Tensor) else value

@@ -109,6 +109,13 @@ class TrainingModule(LightningModule):
         """Return the batches of the validation split, in its own order."""
         return None if self.valid_skies is None else self._batches("valid", self.valid_skies, None)
 
+    def on_fit_start(self) -> None:
+        """Set what every process of the training needs to have."""
+        torch.set_num_threads(self.settings.threads)
+        if self.settings.compile:
+            self.network.compile()
+            self.used.compile()
+
     def on_train_start(self) -> None:
         """Restore what the checkpoint holds, now that all is on its device and in its precision."""
         if self.start is None:
@@ -119,6 +126,7 @@ class TrainingModule(LightningModule):
             load_weights(self.averaged, weights)
         optimiser: Any = self.optimizers(use_pl_optimizer=False)
         optimiser.load_state_dict(self.start["optimiser"])
+        self.start = None  # it can be large
 
     def on_train_epoch_start(self) -> None:
         """Begin the random numbers of dropout anew, so that an epoch does not depend on those before it."""

@@ -6,9 +6,6 @@ from typing import Any
 
 from cmbml.learning.settings import TrainingSettings
 
-COMPLETE = ("epochs", "early_stopping")
-"""Ends of a training that has done what it should."""
-
 FAILED = ("diverged", "not_falling")
 """Ends of a training that is given up."""
 

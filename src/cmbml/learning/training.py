@@ -22,6 +22,7 @@ from torch import nn
 
 from cmbml.datasets.checkpoint import read_last_checkpoint, sweep_checkpoints
 from cmbml.datasets.partition_recipes import changes
+from cmbml.datasets.training_folder import COMPLETE
 from cmbml.learning.chatter import quiet_lightning
 from cmbml.learning.checkpoints import check_is_checkpoint, to_plain
 from cmbml.learning.keeper import Keeper
@@ -31,7 +32,7 @@ from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.progress import TrainingProgress
 from cmbml.learning.samples import Skies
 from cmbml.learning.settings import TrainingSettings
-from cmbml.learning.stops import COMPLETE, FAILED, failure_message
+from cmbml.learning.stops import FAILED, failure_message
 
 LOGGER = logging.getLogger(__name__)
 
@@ -175,8 +176,6 @@ def _new_network(spec: NetworkSpec, settings: TrainingSettings) -> nn.Module:
     network = spec.build()
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if settings.compile:
-        network.compile()
     return network
 
 
