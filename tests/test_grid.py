@@ -1,8 +1,11 @@
 """Grids of parameters: their values, names, checks, runs, and the table of what came out."""
 
 import csv
+import multiprocessing
 import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +343,25 @@ def test_a_process_that_dies_is_a_failure(monkeypatch, tmp_path):
     monkeypatch.setattr(grid_runs, "_run", die)
     grid = Grid("bias", combinations([read_axis("seed=1")], {}), ROOT)
     assert run_combination(grid, grid.combinations[0]) == "the process ended with exit code 7"
+
+
+def sleep(*_: object) -> None:
+    time.sleep(300)
+
+
+def test_a_grid_that_is_interrupted_leaves_no_process_behind(monkeypatch):
+    monkeypatch.setattr(grid_runs, "_run", sleep)
+    monkeypatch.setattr(grid_runs, "PATIENCE", 0.5)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    grid = Grid("bias", combinations([read_axis("seed=1")], {}), ROOT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_combination(grid, grid.combinations[0])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.slow

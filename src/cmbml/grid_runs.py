@@ -1,8 +1,11 @@
 """Run a grid, each combination in a process of its own, and show its results side by side."""
 
 import logging
+import os
+import signal
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import cast
 
 import rich
@@ -20,6 +23,9 @@ from cmbml.hooks import ConfigurationError
 from cmbml.results import show_results
 
 LOGGER = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds that an interrupted run has to clean up before it is told to again."""
 
 
 def combination_table(grid: Grid) -> Table:
@@ -90,10 +96,17 @@ def run_combination(grid: Grid, combination: Combination) -> str:
         )
     finally:
         receiver.close()
-        if process.is_alive():  # this one was interrupted
-            process.terminate()
-            process.join()
+        _end(process)
     return message
+
+
+def _end(process: BaseProcess) -> None:
+    """See that a process is over when this one is interrupted, and the workers of that process with it."""
+    process.join(PATIENCE)  # whoever interrupts at a keyboard interrupts both
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        if process.pid is not None and process.is_alive():
+            os.kill(process.pid, stop)
+            process.join(PATIENCE)
 
 
 def _run(sender: Connection, grid: Grid, combination: Combination) -> None:
