@@ -436,6 +436,14 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_every_checkpoint(
     assert checkpoint(tmp_path)["epoch"] == 2
 
 
+def test_a_validation_loss_that_is_not_finite_ends_the_training(tmp_path):
+    valid = Skies(2, seed=1)
+    valid.weights[1] = 0  # no pixel counts
+    with pytest.raises(RuntimeError, match="epoch 1, step 6: the validation loss is not finite; lower"):
+        train(SPEC, Skies(7), valid, settings(), tmp_path, FACTS)
+    assert [path.stem for path in tmp_path.iterdir()] == ["epoch_0000"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -61,12 +61,7 @@ class Keeper(Callback):
             If the loss is not finite, or the training is given up.
         """
         row = self._row(pl_module)
-        if not math.isfinite(row["train_loss"]):
-            raise RuntimeError(
-                f"epoch {row['epoch']}, step {row['step']}: the training loss is not finite; lower "
-                "optimiser.lr, clip gradients (gradient_clip), or look for extreme values and weights in "
-                "the skies. All checkpoints are kept"
-            )
+        self._check_finite(row, pl_module)
         self._history.append(row)
         settings = pl_module.settings
         stopped = end_of_training(self._history, settings, zero_loss=pl_module.zero_loss)
@@ -82,6 +77,18 @@ class Keeper(Callback):
         if stopped in FAILED:
             raise RuntimeError(failure_message(checkpoint, settings, str(self._directory)))
         trainer.should_stop = bool(stopped)
+
+    def _check_finite(self, row: Mapping[str, Any], module: TrainingModule) -> None:
+        measured = {"training": row["train_loss"]}
+        if module.valid_skies is not None:
+            measured["validation"] = row["valid_loss"]
+        wrong = [name for name, loss in measured.items() if not math.isfinite(loss)]
+        if wrong:
+            raise RuntimeError(
+                f"epoch {row['epoch']}, step {row['step']}: the {wrong[0]} loss is not finite; lower "
+                "optimiser.lr, clip gradients (gradient_clip), or look for extreme values and weights in "
+                "the skies. All checkpoints are kept"
+            )
 
     def _row(self, module: TrainingModule) -> dict[str, Any]:
         train_loss, valid_loss = module.take_losses()
