@@ -1,0 +1,1 @@
+"""CMBNNCS: a U-Net on the sphere laid out as a plane."""
