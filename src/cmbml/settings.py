@@ -10,6 +10,8 @@ DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz", "kedro-telemetry")
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
+    # ${given:a, b} is a, or b where a is null
+    "custom_resolvers": {"given": lambda value, otherwise: otherwise if value is None else value},
     # Without this, an environment that sets one key of a group would lose the others.
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
 }

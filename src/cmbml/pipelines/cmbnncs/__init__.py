@@ -1,1 +1,5 @@
 """CMBNNCS: a U-Net on the sphere laid out as a plane."""
+
+from cmbml.pipelines.cmbnncs.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,58 @@
+"""The scaling of features and target, fitted to the training split."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from cmbml.learning.map_datasets import LoadedArrays, Loaders
+from cmbml.learning.transform import transform_from_state
+from cmbml.learning.transform_settings import build_transform
+from cmbml.pipelines.cmbnncs.settings import ScalingSettings
+
+
+def fit_transforms(
+    features: Loaders, targets: Loaders, names: tuple[str, ...], *, settings: ScalingSettings, stokes: str
+) -> dict[str, Any]:
+    """Fit the transforms of features and target.
+
+    Parameters
+    ----------
+    features, targets
+        By simulation of the training split, what loads an array (n_features or n_fields, 4 nside, 3 nside).
+    names
+        What each feature is.
+    settings
+        The transforms.
+    stokes
+        Fields of the target.
+
+    Returns
+    -------
+    dict
+        `features` and `target`: states of the fitted transforms; `names` and `target_names`: what they are.
+
+    Raises
+    ------
+    ValueError
+        If there are no skies, a pixel is not finite, or a feature is constant.
+    """
+    target_names = tuple(f"CMB {field}" for field in stokes)
+    fitted = {
+        key: build_transform(transforms, of).fit(LoadedArrays(loaders), names=of).state()
+        for key, transforms, loaders, of in (
+            ("features", settings.features, features, names),
+            ("target", settings.target, targets, target_names),
+        )
+    }
+    return {**fitted, "names": list(names), "target_names": list(target_names)}
+
+
+def scaling_table(scaling: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the fitted numbers, one row per feature and per field of the target."""
+    rows = [
+        row
+        for key, names in (("features", "names"), ("target", "target_names"))
+        for row in transform_from_state(scaling[key]).table(scaling[names])
+    ]
+    return pd.DataFrame(rows)

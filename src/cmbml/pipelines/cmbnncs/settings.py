@@ -1,0 +1,140 @@
+"""Settings of CMBNNCS, checked before anything runs."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from cmbml.learning.transform_settings import TransformSettings
+from cmbml.pipelines.cmbnncs.network import fitting_depths
+from cmbml.science.pixels import check_band_limit, check_nside
+
+
+class Group(BaseModel):
+    """Settings that cannot be changed, and hold nothing that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cmbnncs(Group):
+    """What the network sees, and what it is to find there."""
+
+    channels: str | int | tuple[str | int, ...]
+    """Channels that the network sees: a named set, a range such as 100-353, or a list."""
+
+    stokes: Literal["I", "IQU"]
+    """Fields of the cleaned map, and of the channels that have them."""
+
+    nside: int
+    """HEALPix resolution of the channels and of the cleaned map."""
+
+    lmax: int
+    """Band limit of the cleaned map, and of inputs that are no plain maps; at most 3 nside - 1."""
+
+    fwhm_arcmin: PositiveFloat
+    """Full width at half maximum in arcmin of the beam of the cleaned map."""
+
+    inputs: Literal["differences", "maps"]
+    """"differences": a reference channel, and what the others differ from it at the coarser beam of the
+    two, in which there is no CMB. "maps": every channel as it is observed, as published."""
+
+    reference: str
+    """Channel that the network corrects, of inputs "differences"; "auto" for that of the lowest noise."""
+
+    target: Literal["common_beam", "unbeamed"]
+    """What the network is to find: the CMB at `fwhm_arcmin`, or without a beam; the cleaned map is at
+    `fwhm_arcmin` in either case."""
+
+    @field_validator("nside")
+    @classmethod
+    def _nside_is_known(cls, nside: int) -> int:
+        return check_nside(nside)
+
+    @model_validator(mode="after")
+    def _multipoles_fit(self) -> Self:
+        check_band_limit(self.lmax, self.nside)
+        return self
+
+
+class ScalingSettings(Group):
+    """How features and target are scaled, by what the training split holds."""
+
+    features: tuple[TransformSettings, ...]
+    """Transforms of the features, one after the other."""
+
+    target: tuple[TransformSettings, ...]
+    """Transforms of the target; the network's output goes through their inverse."""
+
+
+class NetworkSettings(Group):
+    """The network."""
+
+    nside: int
+    """HEALPix resolution of its planes, of 4 nside x 3 nside pixels."""
+
+    kind: Literal["correcting", "published"]
+    """"correcting": the U-Net makes weights of differences from the reference channel; needs inputs
+    "differences". "published": the U-Net makes the CMB of the maps; needs inputs "maps"."""
+
+    depth: PositiveInt | Literal["auto"]
+    """Steps down, and up, of the U-Net; "auto" for as many as nside allows: at most 5 below nside 256,
+    else 8."""
+
+    filters: PositiveInt
+    """Features at full resolution, of the correcting network; the published one has none there."""
+
+    max_filters: PositiveInt
+    """Most features of a step: they double from step to step up to it. Published: 512 at depth 5,
+    2048 at 8."""
+
+    batch_norm: bool
+    """Whether the correcting network normalises over the batch; the published one does."""
+
+    compress: bool
+    """Whether the correcting network's U-Net sees asinh of the features."""
+
+    @model_validator(mode="after")
+    def _depth_fits(self) -> Self:
+        fitting = fitting_depths(4 * check_nside(self.nside), 3 * self.nside)
+        if self.depth != "auto" and self.depth not in fitting:
+            raise ValueError(
+                f"depth {self.depth}: nside {self.nside} cannot be halved that often; depths that fit: "
+                f"{', '.join(map(str, fitting))}"
+            )
+        if self.kind == "published" and self.max_filters % 2 ** (self.steps - 1):
+            raise ValueError(
+                f"max_filters {self.max_filters}: must be a multiple of {2 ** (self.steps - 1)} to be halved "
+                f"at each of {self.steps} steps"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Depth in numbers."""
+        if self.depth != "auto":
+            return self.depth
+        return min(max(fitting_depths(4 * self.nside, 3 * self.nside)), 8 if self.nside >= 256 else 5)
+
+
+class LearningSettings(Group):
+    """What a training is shown, beside the features and the targets themselves."""
+
+    symmetries: bool
+    """Whether each sky is shown in another of the sphere's sixteen symmetries in every epoch."""
+
+    masked_weight: Annotated[float, Field(ge=0, le=1)]
+    """Weight in the loss of pixels that the mask leaves out; those that it keeps have 1."""
+
+
+class PredictionSettings(Group):
+    """Which network cleans."""
+
+    checkpoint: str
+    """"best" (by the validation loss), "last", or one that was kept, such as "epoch_0005"."""
