@@ -34,7 +34,12 @@ from tests.wmap_chains import wmap_like, write_chain
 def test_presets_that_cannot_be_built_are_named_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setenv("PYSM_LOCAL_DATA", str(tmp_path))
     variation = Variation(
-        brightness=0, dust_index=0, dust_temperature_kelvin=0, synchrotron_index=0, free_free_index=0
+        morphology=True,
+        brightness=0,
+        dust_index=0,
+        dust_temperature_kelvin=0,
+        synchrotron_index=0,
+        free_free_index=0,
     )
 
     def chosen(**values) -> dict:

@@ -115,7 +115,7 @@ def foregrounds(*presets: str) -> ForegroundSettings:
         presets=list(presets),
         nside=64,
         vary=False,
-        variation=Variation(**none),
+        variation=Variation(morphology=False, **none),
         extragalactic={"cib": False, "radio": False, "radio_flux_cut_jy": 1.0},
     )
 

@@ -23,7 +23,12 @@ def component_offsets(record, models) -> dict:
 
 
 VARIATION = Variation(
-    brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0
+    morphology=True,
+    brightness=0.1,
+    dust_index=0.04,
+    dust_temperature_kelvin=1.0,
+    synchrotron_index=0.06,
+    free_free_index=0.0,
 )
 DEVELOPMENT = NAMED_VARIATIONS["cmb_ml_dev"]
 
@@ -47,6 +52,14 @@ def test_every_simulation_has_its_own_parameters_and_the_same_again():
     assert first == draw_parameters(1, VARIATION)
     assert first["morphology"] != second["morphology"]
     assert first["offsets"]["dust"] != second["offsets"]["dust"]
+
+
+def test_without_morphology_shapes_are_those_of_the_one_sky_and_spectra_differ():
+    alike = VARIATION.model_copy(update={"morphology": False})
+    first, second = (draw_parameters(seed, alike) for seed in (1, 2))
+    assert first["morphology"] == second["morphology"] == draw_parameters(0, None)["morphology"]
+    assert first["offsets"] == draw_parameters(1, VARIATION)["offsets"]
+    assert first["offsets"] != second["offsets"]
 
 
 def test_the_offsets_have_the_deviations_that_are_asked_for():

@@ -20,7 +20,12 @@ NSIDE, LMAX = 16, 24
 MAPS = Maps(nside=NSIDE, lmax=LMAX)
 CHANNELS = Instrument((Channel("100", 100.89, 0, "IQU"), Channel("545", 555.2, 0, "I")))
 VARIATION = Variation(
-    brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0
+    morphology=True,
+    brightness=0.1,
+    dust_index=0.04,
+    dust_temperature_kelvin=1.0,
+    synchrotron_index=0.06,
+    free_free_index=0.0,
 )
 EXTRAGALACTIC = Extragalactic(cib=True, radio=True, radio_flux_cut_jy=0.35)
 STEADY = VARIATION.model_copy(update={"dust_temperature_kelvin": 0.0})

@@ -27,7 +27,12 @@ TABLE = Instrument(
     )
 )
 VARIATION = Variation(
-    brightness=0.1, dust_index=0.04, dust_temperature_kelvin=1.0, synchrotron_index=0.06, free_free_index=0.0
+    morphology=True,
+    brightness=0.1,
+    dust_index=0.04,
+    dust_temperature_kelvin=1.0,
+    synchrotron_index=0.06,
+    free_free_index=0.0,
 )
 EXTRAGALACTIC = Extragalactic(cib=True, radio=True, radio_flux_cut_jy=0.35)
 FOREGROUNDS = ForegroundSettings(

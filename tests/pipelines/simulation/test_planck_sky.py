@@ -183,7 +183,7 @@ def settings(**options):
         source="planck",
         presets=["d1"],
         nside=32,
-        variation=dict.fromkeys(spreads, 0.1),
+        variation={"morphology": True} | dict.fromkeys(spreads, 0.1),
         extragalactic=extragalactic,
         **{"vary": False, **options},
     )

@@ -20,6 +20,7 @@ from tests.pipelines.simulation.noise_inputs import MODEL as NOISE_MODEL
 from tests.pipelines.simulation.noise_inputs import SETTINGS as NOISE
 
 VARIATION = {
+    "morphology": True,
     "brightness": 0.1,
     "dust_index": 0.04,
     "dust_temperature_kelvin": 1.0,

@@ -30,7 +30,12 @@ BANDS = DELTAS.with_bandpasses(
     }
 )
 STEADY = Variation(
-    brightness=0.1, dust_index=0.04, dust_temperature_kelvin=0.0, synchrotron_index=0.06, free_free_index=0.0
+    morphology=True,
+    brightness=0.1,
+    dust_index=0.04,
+    dust_temperature_kelvin=0.0,
+    synchrotron_index=0.06,
+    free_free_index=0.0,
 )
 WARMING = STEADY.model_copy(update={"dust_temperature_kelvin": 1.0})
 NO_INDEX = STEADY.model_copy(update={"dust_index": 0.0})

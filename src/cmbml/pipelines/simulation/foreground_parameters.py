@@ -53,7 +53,8 @@ def draw_parameters(seed: int, variation: Variation | None) -> dict[str, Any]:
             offsets[kind][name] = 0.0 if is_value else drawn
             if is_value:
                 values.setdefault(kind, {})[name] = drawn
-    record = {"morphology": str(seed_of(seed, "morphology")), "offsets": offsets}
+    shapes = seed if variation.morphology else FIXED_SEED
+    record = {"morphology": str(seed_of(shapes, "morphology")), "offsets": offsets}
     return {**record, "values": values} if values else record
 
 

@@ -64,6 +64,9 @@ class Variation(Group):
 
     Parameters
     ----------
+    morphology
+        Whether every simulation has shapes of its own, where they are drawn: those of the embedded sky, and
+        the small scales of d11 and s6. False: all have those of the one sky of `vary: false`.
     brightness
         Standard deviation of the natural logarithm of each component's brightness.
     dust_index, synchrotron_index, free_free_index
@@ -72,6 +75,7 @@ class Variation(Group):
         Of the dust temperature in K, the same offset everywhere.
     """
 
+    morphology: bool
     brightness: NotNegative
     dust_index: Spread
     dust_temperature_kelvin: Spread
@@ -104,6 +108,7 @@ def _value(**numbers: float) -> Normal | Uniform:
 
 NAMED_VARIATIONS = {
     "cmb_ml_dev": Variation(
+        morphology=True,
         brightness=0.0,
         dust_index=_value(low=1.332, high=1.628),
         dust_temperature_kelvin=_value(low=17.64, high=21.56),
@@ -115,7 +120,12 @@ NAMED_VARIATIONS = {
 
 
 _NO_VARIATION = Variation(
-    brightness=0.0, dust_index=0.0, dust_temperature_kelvin=0.0, synchrotron_index=0.0, free_free_index=0.0
+    morphology=False,
+    brightness=0.0,
+    dust_index=0.0,
+    dust_temperature_kelvin=0.0,
+    synchrotron_index=0.0,
+    free_free_index=0.0,
 )
 
 
