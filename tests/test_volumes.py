@@ -1,22 +1,30 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cmbml.datasets import (
     AlmDataset,
     ArrayArchiveDataset,
+    ArrayDataset,
     ComponentsDataset,
     Hdf5ObservationsDataset,
     HealpixMapDataset,
+    JsonRecordDataset,
     ObservationsDataset,
     TheorySpectraDataset,
 )
+from cmbml.learning.networks import NetworkSpec
+from cmbml.learning.sizes import LearningSizes, checkpoint_size
+from cmbml.pipelines.cmbnncs.scaling import fit_transforms, scaling_table
+from cmbml.pipelines.cmbnncs.settings import ScalingSettings
 from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Observations
 from cmbml.science.skymap import SkyMap
 from cmbml.science.spectra import PowerSpectra, TheorySpectra
 from cmbml.volumes import PRODUCTS, Dimensions, Volume, fits_alm, fits_map
+from tests.learning.small_trainings import SPEC, settings, small_training
 from tests.pipelines.simulation.noise_inputs import noise_settings
 
 POLARISED = Dimensions(
@@ -35,6 +43,7 @@ POLARISED = Dimensions(
     noise_components=5,
     noise_nsides=(16, 32, 32),
     noise_lmax_factor=2.0,
+    learning={"learner": LearningSizes(features=4, fields=1, epochs=3, checkpoints=1, checkpoint_size=1000)},
 )
 
 
@@ -157,3 +166,64 @@ def test_components_are_as_large_as_their_files(tmp_path):
 def test_coefficients_of_the_cmb_have_a_band_limit_of_their_own():
     found = PRODUCTS["{split}_cmb_alm"](replace(POLARISED, cmb_lmax=40), "test_cmb_alm")
     assert found == fits_alm(40, 3) != fits_alm(32, 3)
+
+
+@pytest.mark.parametrize(("name", "count"), [("learner_features_train", 4), ("learner_targets_valid", 1)])
+def test_what_is_learnt_from_is_as_large_as_its_files(tmp_path, name, count):
+    ArrayDataset(filepath=tmp_path / "sim0000.npy").save(np.zeros((count, 64, 48), np.float32))
+    pattern = name.replace("learner", "{method}").replace("train", "{split}").replace("valid", "{split}")
+    assert PRODUCTS[pattern](POLARISED, name) == on_disk(tmp_path)
+
+
+def test_a_scaling_and_its_table_are_as_large_as_their_files(tmp_path):
+    kind = {"kind": "standardise", "centre": False, "robust": True}
+    rng = np.random.default_rng(0)
+    loaders = [{"a": lambda rows=rows: 100 * rng.standard_normal((rows, 8, 6))} for rows in (4, 1)]
+    names = ("143 I", "100-143 I", "217-143 I", "353-143 I")
+    scaling = fit_transforms(
+        *loaders, names, settings=ScalingSettings(features=(kind,), target=(kind,)), stokes="I"
+    )
+    JsonRecordDataset(filepath=tmp_path / "record" / "scaling.json").save(scaling)
+    (tmp_path / "table").mkdir()
+    scaling_table(scaling).to_csv(tmp_path / "table" / "scaling.csv", index=False, float_format="%.6g")
+    for name, folder in (("learner_scaling", "record"), ("report_learner_scaling", "table")):
+        found = PRODUCTS[name.replace("learner", "{method}")](POLARISED, name)
+        assert found.files == 1
+        assert found.size == pytest.approx(on_disk(tmp_path / folder).size, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"average": 0.9}, {"optimiser": {"name": "sgd"}}, {"precision": "64"}, {"epochs": 40}],
+    ids=str,
+)
+def test_a_checkpoint_is_as_large_as_its_file(tmp_path, changes):
+    spec = NetworkSpec(SPEC.factory, {"width": 800})
+    small_training(tmp_path, spec=spec, **changes)
+    found = checkpoint_size(spec, settings(**changes))
+    assert found == pytest.approx((tmp_path / "last.pt").stat().st_size, rel=0.05)
+
+
+def test_checkpoints_are_counted(tmp_path):
+    found = PRODUCTS["{method}_checkpoints"](POLARISED, "learner_checkpoints")
+    assert found.files == 4  # best, last, one that is kept, and the record
+    assert 3000 < found.size < 10_000
+
+
+def test_losses_are_as_large_as_their_table(tmp_path):
+    row = {
+        "epoch": 1,
+        "step": 12,
+        "train_loss": 1.11968,
+        "valid_loss": 0.961212,
+        "lr": 0.00012,
+        "seconds": 0.09,
+    }
+    pd.DataFrame([row] * 3).to_csv(tmp_path / "losses.csv", index=False, float_format="%.6g")
+    found = PRODUCTS["report_{method}_losses"](POLARISED, "report_learner_losses")
+    assert found.size == pytest.approx(on_disk(tmp_path).size, rel=0.3)
+
+
+def test_what_a_method_does_not_tell_is_not_known():
+    patterns = {"{method}_features_{split}": "a_features_train", "report_{method}_losses": "report_a_losses"}
+    assert [PRODUCTS[pattern](POLARISED, name) for pattern, name in patterns.items()] == [None, None]

@@ -33,8 +33,11 @@ def unused_groups(given: set[str], pipeline: Pipeline) -> list[str]:
     ]
 
 
+NETWORKS = tuple(f"{method}_network" for method in method_names())
+"""Groups of the networks of methods that learn."""
+
 AGREEING = (
-    ("nside", ("maps", "target", "mask", *method_names(), "analysis")),
+    ("nside", ("maps", "target", "mask", *method_names(), *NETWORKS, "analysis")),
     ("lmax", ("maps", "target", *method_names(), "analysis")),
     ("apodisation_deg", ("mask", "analysis")),
     ("taper", ("mask", "analysis")),

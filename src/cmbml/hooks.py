@@ -30,6 +30,7 @@ from cmbml.input_checks import (
     planck_conflicts,
     preset_conflicts,
 )
+from cmbml.learning_checks import checkpoint_conflicts, method_conflicts
 from cmbml.science.threads import available_cores, set_thread_count, thread_environment
 
 LOGGER = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ class CheckHooks:
             *cosmology_conflicts(parameters, pipeline, catalog),
             *cmb_conflicts(parameters, pipeline),
             *planck_conflicts(parameters, pipeline, catalog),
+            *method_conflicts(parameters, pipeline, catalog),
+            *checkpoint_conflicts(parameters, pipeline),
         ]
 
 

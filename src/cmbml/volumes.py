@@ -5,10 +5,12 @@ files of the results; the small marks by which partitions resume are not counted
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cmbml.learning.sizes import LearningSizes
+from cmbml.learning_checks import planning_of
 from cmbml.pipelines import method_names
 from cmbml.pipelines.analysis.spectra import band_edges
 from cmbml.pipelines.assets.catalogue import is_lfi
@@ -44,6 +46,18 @@ _LFI_NSIDE, _HFI_NSIDE = 1024, 2048
 
 _MODEL_OVERHEAD = 3150
 """Bytes of a noise model beside its spectra: headers of its arrays, and numbers."""
+
+_NPY_HEADER = 128
+"""Bytes of a file of an array beside its numbers."""
+
+_SCALING_ROW, _SCALING_REST = 85, 450
+"""Characters of what a scaling says of one feature or field, and of the rest of it."""
+
+_REPORT_ROW = 24
+"""Characters of one feature or field in the table of a scaling."""
+
+_TRAINING_RECORD = 4500
+"""Bytes of what a folder of checkpoints says of its training."""
 
 _FIGURE_ROW = 33_000
 """Bytes of the truth, or of one method, in a figure of a sky."""
@@ -97,6 +111,9 @@ class Dimensions:
         Resolution of the noise simulations of each channel.
     noise_lmax_factor
         Band limit of noise models in units of that.
+    learning
+        By the name of a method that learns, what the sizes of its own products follow from; what a method
+        does not tell is not known.
     """
 
     nside: int
@@ -114,6 +131,7 @@ class Dimensions:
     noise_components: int
     noise_nsides: tuple[int, ...]
     noise_lmax_factor: float
+    learning: Mapping[str, LearningSizes]
 
     @property
     def fields(self) -> int:
@@ -199,11 +217,35 @@ def _metrics(given: Dimensions, name: str) -> Volume:
     return Volume(1, fields * (_METRICS_ROW + _SPECTRUM_ROW * given.bands))
 
 
+def _planes(given: Dimensions, count: int) -> Volume:
+    """Return the volume of maps laid out as planes: float32."""
+    return Volume(1, _NPY_HEADER + 4 * count * nside_to_npix(given.nside))
+
+
+def _checkpoints(learnt: LearningSizes) -> Volume:
+    """Return the volume of the best, the last, those that are kept, each as large, and of a record."""
+    count = 2 + learnt.checkpoints
+    return Volume(1 + count, _TRAINING_RECORD + count * learnt.checkpoint_size)
+
+
+def _learnt(
+    around: str, volume: Callable[[Dimensions, LearningSizes], Volume]
+) -> Callable[[Dimensions, str], Volume | None]:
+    """Return the estimate of a product of methods that learn; it is not known of those that tell nothing."""
+    before, after = around.split("*")
+
+    def estimate(given: Dimensions, name: str) -> Volume | None:
+        learnt = given.learning.get(name.removeprefix(before).partition(after)[0])
+        return None if learnt is None else volume(given, learnt)
+
+    return estimate
+
+
 def _table(columns: int, rows: int) -> Volume:
     return Volume(1, _TABLE_NUMBER * columns * (1 + rows))
 
 
-PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume]] = {
+PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
     "instrument": lambda given, _: Volume(1, 1500),
     "mask": lambda given, _: fits_map(given.nside, 4),
     "foreground_alm": lambda given, _: _foreground_alm(given),
@@ -221,6 +263,13 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume]] = {
     "{method}_cleaned_{split}": lambda given, name: fits_map(
         given.nside, given.methods[name.partition("_cleaned_")[0]]
     ),
+    "{method}_features_{split}": _learnt("*_features_", lambda given, own: _planes(given, own.features)),
+    "{method}_targets_{split}": _learnt("*_targets_", lambda given, own: _planes(given, own.fields)),
+    "{method}_scaling": _learnt(
+        "*_scaling",
+        lambda _, own: Volume(1, _SCALING_REST + _SCALING_ROW * (own.features + own.fields)),
+    ),
+    "{method}_checkpoints": _learnt("*_checkpoints", lambda _, own: _checkpoints(own)),
     "{method}_metrics_{split}": _metrics,
     "report_mask": lambda given, _: Volume(1, 700),
     "report_comparison": lambda given, _: _table(18, given.compared_fields),
@@ -228,6 +277,12 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume]] = {
     "report_spectra": lambda given, _: _table(13, given.compared * given.compared_fields * given.bands),
     "report_sky_figures": lambda given, _: Volume(1, _FIGURE_ROW * (1 + len(given.methods))),
     "report_spectra_figure": lambda given, _: Volume(1, 90_000),
+    "report_{method}_scaling": _learnt(
+        "report_*_scaling",
+        lambda _, own: Volume(1, 35 + _REPORT_ROW * (own.features + own.fields)),
+    ),
+    "report_{method}_losses": _learnt("report_*_losses", lambda _, own: _table(6, own.epochs)),
+    "report_{method}_losses_figure": _learnt("report_*_losses_figure", lambda _, own: Volume(1, 45_000)),
 }
 """Volume of one partition, or of the whole, by the name or pattern that the catalog has for a product."""
 
@@ -267,7 +322,22 @@ def dimensions_of(
         noise_components=model.components or model.simulations or _NOISE_SIMULATIONS,
         noise_nsides=tuple(_LFI_NSIDE if is_lfi(channel.name) else _HFI_NSIDE for channel in channels),
         noise_lmax_factor=model.lmax_factor,
+        learning=dict(_learning_sizes(parameters, channels)),
     )
+
+
+def _learning_sizes(
+    parameters: Mapping[str, Any], instrument: Instrument
+) -> Iterator[tuple[str, LearningSizes]]:
+    """Yield what methods tell of the sizes of what they learn, by `sizes` of their module `planning`."""
+    for method in method_names():
+        planning = planning_of(method)
+        if planning is None:
+            continue
+        try:
+            yield method, planning.sizes(parameters, instrument)
+        except ValueError:  # settings that contradict each other, which the checks before a run tell
+            continue
 
 
 def _shared_components(foregrounds: ForegroundSettings, *, over_bands: bool) -> int:

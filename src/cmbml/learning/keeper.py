@@ -12,6 +12,7 @@ from cmbml.datasets.checkpoint import write_checkpoint
 from cmbml.learning.checkpoints import to_plain, versions
 from cmbml.learning.module import TrainingModule
 from cmbml.learning.progress import TrainingProgress
+from cmbml.learning.settings import checkpoint_name
 from cmbml.learning.stops import FAILED, PAUSED, best_epoch, end_of_training, failure_message
 
 
@@ -46,7 +47,7 @@ class Keeper(Callback):
         """Keep the untrained network if that is wanted."""
         self._began = time.monotonic()
         if trainer.is_global_zero and pl_module.start is None and 0 in pl_module.settings.kept_epochs():
-            write_checkpoint(self._directory, self._checkpoint(pl_module, ""), ("epoch_0000",))
+            write_checkpoint(self._directory, self._checkpoint(pl_module, ""), (checkpoint_name(0),))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
         """Start the clock."""
@@ -70,7 +71,7 @@ class Keeper(Callback):
         )
         checkpoint = self._checkpoint(pl_module, stopped)
         if trainer.is_global_zero:
-            names = [f"epoch_{row['epoch']:04d}"] if row["epoch"] in settings.kept_epochs() else []
+            names = [checkpoint_name(row["epoch"])] if row["epoch"] in settings.kept_epochs() else []
             names += ["best"] if best_epoch(self._history) == row["epoch"] else []
             write_checkpoint(self._directory, checkpoint, (*names, "last"))
             self._progress.say(row)

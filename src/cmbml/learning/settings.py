@@ -19,6 +19,11 @@ from pydantic import (
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+def checkpoint_name(epoch: int) -> str:
+    """Return the name under which the network after an epoch is kept."""
+    return f"epoch_{epoch:04d}"
+
+
 class Optimiser(BaseModel):
     """How weights follow their gradients.
 
@@ -235,3 +240,7 @@ class TrainingSettings(BaseModel):
         """Return the numbers of epochs after which a checkpoint is kept."""
         regular = range(self.checkpoint_every, self.epochs + 1, self.checkpoint_every)
         return frozenset({*regular, *(epoch for epoch in self.checkpoint_also if epoch <= self.epochs)})
+
+    def kept_checkpoints(self) -> tuple[str, ...]:
+        """Return the names of all checkpoints that a training to its last epoch keeps."""
+        return ("best", "last", *map(checkpoint_name, sorted(self.kept_epochs())))

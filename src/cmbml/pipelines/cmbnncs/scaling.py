@@ -37,15 +37,20 @@ def fit_transforms(
     ValueError
         If there are no skies, a pixel is not finite, or a feature is constant.
     """
-    target_names = tuple(f"CMB {field}" for field in stokes)
+    found = target_names(stokes)
     fitted = {
         key: build_transform(transforms, of).fit(LoadedArrays(loaders), names=of).state()
         for key, transforms, loaders, of in (
             ("features", settings.features, features, names),
-            ("target", settings.target, targets, target_names),
+            ("target", settings.target, targets, found),
         )
     }
-    return {**fitted, "names": list(names), "target_names": list(target_names)}
+    return {**fitted, "names": list(names), "target_names": list(found)}
+
+
+def target_names(stokes: str) -> tuple[str, ...]:
+    """Return the names of the fields that a network is to find, such as "CMB I"."""
+    return tuple(f"CMB {field}" for field in stokes)
 
 
 def scaling_table(scaling: Mapping[str, Any]) -> pd.DataFrame:
