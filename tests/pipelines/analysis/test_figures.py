@@ -177,18 +177,19 @@ def test_figures_of_skies_are_small_files():
 
 def test_spectra_are_drawn_at_the_multipoles_of_their_bands():
     table = rows(1, methods=("nilc",))
-    top, bottom = spectra_figure(table, title="spectra").axes
+    top, middle, bottom = spectra_figure(table, title="spectra").axes
     ell = band_ell(band_edges(32, 5))
     truth, cleaned, residual = top.lines[:3]
     for line, column in ((truth, "dl_truth_uK2"), (cleaned, "dl_cleaned_uK2"), (residual, "dl_residual_uK2")):
         np.testing.assert_allclose(line.get_xdata(), ell, rtol=1e-13)
         np.testing.assert_allclose(line.get_ydata(), table[column], rtol=1e-13)
-    np.testing.assert_allclose(bottom.lines[0].get_xdata(), ell, rtol=1e-13)
-    np.testing.assert_allclose(bottom.lines[0].get_ydata(), 100 * table["deviation"], rtol=1e-13)
+    for axes, heights in ((middle, 100 * table["deviation"]), (bottom, table["transfer"])):
+        np.testing.assert_allclose(axes.lines[0].get_xdata(), ell, rtol=1e-13)
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), heights, rtol=1e-13)
 
 
 def test_the_axis_holds_every_multipole():
-    _, bottom = spectra_figure(rows(1), title="").axes
+    *_, bottom = spectra_figure(rows(1), title="").axes
     assert bottom.get_xlim() == (0, 33)
 
 
@@ -205,17 +206,17 @@ def test_a_line_in_one_multipole_is_drawn_at_that_multipole():
 
 def test_lines_are_means_over_skies_and_bands_their_percentiles():
     table = rows(5, methods=("nilc",))
-    top, bottom = spectra_figure(table, title="").axes
+    top, middle, _ = spectra_figure(table, title="").axes
     groups = table.groupby("ell")
     np.testing.assert_allclose(top.lines[1].get_ydata(), groups["dl_cleaned_uK2"].mean(), rtol=1e-13)
-    shade = next(part for part in bottom.collections if isinstance(part, FillBetweenPolyCollection))
+    shade = next(part for part in middle.collections if isinstance(part, FillBetweenPolyCollection))
     heights = shade.get_paths()[0].vertices[:, 1]
     assert heights.max() == pytest.approx(100 * groups["deviation"].quantile(0.84).max())
     assert heights.min() == pytest.approx(100 * groups["deviation"].quantile(0.16).min())
 
 
 def test_the_truth_is_drawn_once_for_all_methods():
-    top, _ = spectra_figure(rows(), title="").axes
+    top, *_ = spectra_figure(rows(), title="").axes
     labels = [text.get_text() for text in top.get_legend().get_texts()]
     assert labels[:3] == ["truth", "nilc", "petroff"]
     assert labels[3].startswith("residuals")
@@ -228,7 +229,7 @@ def test_the_truth_is_drawn_once_for_all_methods():
 @pytest.mark.parametrize("spectrum", ["TT", "EE", "BB"])
 def test_any_spectrum_can_be_drawn(spectrum):
     table = rows(2, n_stokes=3)
-    top, _ = spectra_figure(table, title="", spectrum=spectrum).axes
+    top, *_ = spectra_figure(table, title="", spectrum=spectrum).axes
     expected = table[table["spectrum"] == spectrum].groupby("ell")["dl_truth_uK2"].mean()
     np.testing.assert_allclose(top.lines[0].get_ydata(), expected, rtol=1e-13)
     assert spectrum in [text.get_text() for text in top.texts]
@@ -240,9 +241,10 @@ def test_a_spectrum_that_is_not_there_is_refused():
 
 
 def test_axes_name_their_units():
-    top, bottom = spectra_figure(rows(1), title="").axes
+    top, middle, bottom = spectra_figure(rows(1), title="").axes
     assert "K_{CMB}^2" in top.get_ylabel()
-    assert "%" in bottom.get_ylabel()
+    assert "%" in middle.get_ylabel()
+    assert "transfer" in bottom.get_ylabel()
     assert "ell" in bottom.get_xlabel()
     truth, cleaned = two_methods()
     figure = sky_figure(truth, cleaned, KEPT, title="", analysis=ANALYSIS)

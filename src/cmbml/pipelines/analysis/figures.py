@@ -41,6 +41,9 @@ METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F0
 BAND_PERCENTILES = (16, 84)
 """The scatter over skies that a shaded band shows: one standard deviation of a Gaussian."""
 
+TRANSFER_RANGE = (0.9, 1.1)
+"""Of the panel of transfer functions: where a method keeps the CMB to a tenth."""
+
 LINEAR_PERCENT = 1.0
 """Deviations are drawn to scale up to this, logarithmically beyond: methods differ by orders of magnitude."""
 
@@ -165,7 +168,7 @@ def _draw_colour_bars(axes: Axes, analysis: Analysis) -> None:
 
 
 def spectra_figure(rows: pd.DataFrame, *, title: str, spectrum: str = "TT") -> Figure:
-    """Return a figure of binned spectra, with the relative deviation below.
+    """Return a figure of binned spectra, with the relative deviation and the transfer function below.
 
     Lines are means over the skies, shaded bands their 16th to 84th percentile.
     Every point stands at the mean multipole of its band.
@@ -190,18 +193,20 @@ def spectra_figure(rows: pd.DataFrame, *, title: str, spectrum: str = "TT") -> F
             f"figure of spectra: no rows of {spectrum}; "
             f"the table has {', '.join(rows['spectrum'].unique()) or 'none'}"
         )
-    figure = Figure(figsize=(7.0, 6.2), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(7.0, 7.6), dpi=DPI, layout="constrained")
     figure.suptitle(title, fontsize=12)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1.9, 1))
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1.9, 1, 0.8))
     _draw_scatter(top, chosen, "dl_truth_uK2", color="0.55", label="truth", linewidth=5, zorder=1)
     for index, (method, part) in enumerate(chosen.groupby("method", sort=False)):
         percent = part.assign(percent=100 * part["deviation"])
         colour = METHOD_COLOURS[index % len(METHOD_COLOURS)]
         _draw_scatter(top, part, "dl_cleaned_uK2", color=colour, label=str(method), marker="o")
         _draw_scatter(top, part, "dl_residual_uK2", color=colour, linestyle="--")
-        _draw_scatter(bottom, percent, "percent", color=colour, marker="o")
+        _draw_scatter(middle, percent, "percent", color=colour, marker="o")
+        _draw_scatter(bottom, part, "transfer", color=colour, marker="o")
     _finish_spectra(top, spectrum=spectrum)
-    _finish_deviations(bottom, lmax=int(chosen["ell_last"].max()))
+    _finish_deviations(middle)
+    _finish_transfer(bottom, lmax=int(chosen["ell_last"].max()))
     return figure
 
 
@@ -226,12 +231,20 @@ def _finish_spectra(axes: Axes, *, spectrum: str) -> None:
     _finish_ticks(axes)
 
 
-def _finish_deviations(axes: Axes, *, lmax: int) -> None:
-    """Set scales and labels of the lower panel."""
+def _finish_deviations(axes: Axes) -> None:
+    """Set scale and label of the panel of deviations."""
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_yscale("symlog", linthresh=LINEAR_PERCENT, subs=[2, 5])
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_ylabel("relative deviation of\n" + r"$D_\ell$ from the truth  [%]")
+    _finish_ticks(axes)
+
+
+def _finish_transfer(axes: Axes, *, lmax: int) -> None:
+    """Set scales and labels of the panel of transfer functions; one far from 1 goes out of the picture."""
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_ylim(*TRANSFER_RANGE)
+    axes.set_ylabel("transfer function\n(cross / truth)")
     axes.set_xlabel(r"multipole $\ell$")
     axes.set_xlim(0, lmax + 1)
     _finish_ticks(axes)
