@@ -13,6 +13,7 @@ NOT_METHODS = frozenset(
         "released",
         "released_training",
         "planck_sky",
+        "cmbnncs_splits",
     }
 )
 """Pipelines that are no cleaning method."""

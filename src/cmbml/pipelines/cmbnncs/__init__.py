@@ -1,5 +1,5 @@
 """CMBNNCS: a U-Net on the sphere laid out as a plane."""
 
-from cmbml.pipelines.cmbnncs.pipeline import create_pipeline
+from cmbml.pipelines.cmbnncs.pipeline import create_cleaning_pipeline, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["create_cleaning_pipeline", "create_pipeline"]

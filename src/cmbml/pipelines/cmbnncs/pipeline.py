@@ -77,18 +77,7 @@ def create_pipeline() -> Pipeline:
                 ["report_cmbnncs_losses", "report_cmbnncs_losses_figure"],
                 name="report_training",
             ),
-            Node(
-                clean,
-                [
-                    "test_observations",
-                    "instrument",
-                    "cmbnncs_checkpoints",
-                    "params:cmbnncs",
-                    "params:cmbnncs_prediction",
-                ],
-                "cmbnncs_cleaned_test",
-                name="clean_test",
-            ),
+            _cleaning("test"),
         ],
         namespace="cmbnncs",
         inputs={*INPUTS, "instrument", "mask"},
@@ -105,4 +94,30 @@ def create_pipeline() -> Pipeline:
             "cmbnncs_cleaned_test",
         },
         parameters={f"params:{group}" for group in GROUPS},
+    )
+
+
+def create_cleaning_pipeline(splits: tuple[str, ...]) -> Pipeline:
+    """Return a pipeline that cleans splits with a network that has been trained."""
+    return Pipeline(
+        [_cleaning(split) for split in splits],
+        namespace="cmbnncs",
+        inputs={*(f"{split}_observations" for split in splits), "instrument", "cmbnncs_checkpoints"},
+        outputs={f"cmbnncs_cleaned_{split}" for split in splits},
+        parameters={"params:cmbnncs", "params:cmbnncs_prediction"},
+    )
+
+
+def _cleaning(split: str) -> Node:
+    return Node(
+        clean,
+        [
+            f"{split}_observations",
+            "instrument",
+            "cmbnncs_checkpoints",
+            "params:cmbnncs",
+            "params:cmbnncs_prediction",
+        ],
+        f"cmbnncs_cleaned_{split}",
+        name=f"clean_{split}",
     )
