@@ -21,7 +21,7 @@ from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_to_map, filter_alm, map_to_alm
 from cmbml.science.instrument import Channel, Instrument, Observations, channel_names
 from cmbml.science.planes import map_to_plane, plane_to_map
-from cmbml.science.skymap import SkyMap, beam_header
+from cmbml.science.skymap import SkyMap, beam_header, is_unseen
 from cmbml.science.units import MAP_UNIT
 
 Array = NDArray[Any]
@@ -195,6 +195,8 @@ def _check_map(fields: Array, name: str, settings: Cmbnncs) -> None:
             f"{name}: map has npix {fields.shape[-1]}, the network's has {npix} "
             f"(cmbnncs.nside {settings.nside})"
         )
-    bad = int(np.count_nonzero(~np.isfinite(fields)))
+    bad = int(np.count_nonzero(~np.isfinite(fields) | is_unseen(fields)))
     if bad:
-        raise ValueError(f"{name}: {bad} pixels are not finite; a network needs a value in every pixel")
+        raise ValueError(
+            f"{name}: {bad} pixels are not finite or not observed; a network needs a value in every pixel"
+        )
