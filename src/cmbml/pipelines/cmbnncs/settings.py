@@ -103,6 +103,8 @@ class NetworkSettings(Group):
     @model_validator(mode="after")
     def _depth_fits(self) -> Self:
         fitting = fitting_depths(4 * check_nside(self.nside), 3 * self.nside)
+        if not fitting:
+            raise ValueError(f"nside {self.nside}: its planes cannot be halved even once; take 2 or more")
         if self.depth != "auto" and self.depth not in fitting:
             raise ValueError(
                 f"depth {self.depth}: nside {self.nside} cannot be halved that often; depths that fit: "
