@@ -276,7 +276,7 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
     "report_metrics": lambda given, _: _table(11, given.compared * given.compared_fields),
     "report_spectra": lambda given, _: _table(13, given.compared * given.compared_fields * given.bands),
     "report_sky_figures": lambda given, _: Volume(1, _FIGURE_ROW * (1 + len(given.methods))),
-    "report_spectra_figure": lambda given, _: Volume(1, 90_000),
+    "report_spectra_figure": lambda given, _: Volume(1, 130_000),
     "report_{method}_scaling": _learnt(
         "report_*_scaling",
         lambda _, own: Volume(1, 35 + _REPORT_ROW * (own.features + own.fields)),

@@ -256,6 +256,11 @@ def test_what_cannot_be_loaded_as_plain_values_is_not_saved(tmp_path):
         CheckpointDataset(filepath=tmp_path / "best.pt").save({"facts": {"beams": [{1, 2}]}})
 
 
+def test_what_is_no_mapping_is_not_saved(tmp_path):
+    with pytest.raises(DatasetError, match="a checkpoint {name: value} is expected, not a list"):
+        CheckpointDataset(filepath=tmp_path / "best.pt").save([1.0])
+
+
 def test_tensors_keep_type_values_and_layout(tmp_path):
     planes = torch.arange(48.0).reshape(1, 2, 4, 6).to(memory_format=torch.channels_last)
     saved = {

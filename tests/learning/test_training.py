@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from kedro.io.core import DatasetError
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from cmbml.learning.checkpoints import build_network, check_is_checkpoint
 from cmbml.learning.losses import sky_losses
@@ -374,6 +375,21 @@ def test_an_interrupt_is_an_interrupt_and_keeps_what_there_is(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(SPEC, Interrupting(epoch=1), Skies(2, seed=1), settings(), tmp_path, FACTS)
     assert signal.getsignal(signal.SIGINT) is handler
+    assert checkpoint(tmp_path)["epoch"] == 1
+
+
+def test_a_request_to_end_ends_the_process_and_keeps_what_there_is(tmp_path):
+    class Terminated(EndingSkies):
+        def __getitem__(self, number):
+            try:
+                return super().__getitem__(number)
+            except Ended:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return Skies.__getitem__(self, number)
+
+    with pytest.raises(SIGTERMException):
+        train(SPEC, Terminated(epoch=1), Skies(2, seed=1), settings(), tmp_path, FACTS)
+    assert issubclass(SIGTERMException, SystemExit)
     assert checkpoint(tmp_path)["epoch"] == 1
 
 

@@ -15,7 +15,7 @@ from cmbml.pipelines.cmbnncs.nodes import (
     report_training,
     train_network,
 )
-from cmbml.pipelines.cmbnncs.pipeline import create_pipeline
+from cmbml.pipelines.cmbnncs.pipeline import create_cleaning_pipeline, create_pipeline
 from cmbml.pipelines.cmbnncs.settings import PredictionSettings
 from tests.learning.small_trainings import settings
 from tests.pipelines.cmbnncs.small_skies import (
@@ -61,6 +61,16 @@ def test_features_know_nothing_of_the_network_and_its_training():
     assert read["prepare_features"] == read["prepare_targets"] == {"params:cmbnncs"}
     assert read["fit_scaling"] == {"params:cmbnncs", "params:cmbnncs_scaling"}
     assert read["clean"] == {"params:cmbnncs", "params:cmbnncs_prediction"}
+
+
+def test_skies_that_were_learnt_from_are_cleaned_as_those_of_the_test_split_and_train_nothing():
+    splits, whole = create_cleaning_pipeline(("train", "valid")), create_pipeline()
+    assert splits.all_outputs() == {"cmbnncs_cleaned_train", "cmbnncs_cleaned_valid"}
+    assert splits.inputs() >= {"train_observations", "valid_observations", "cmbnncs_checkpoints"}
+    (test,) = [node for node in whole.nodes if node.func is clean]
+    for node in splits.nodes:
+        assert node.func is clean
+        assert node.inputs[1:] == test.inputs[1:]
 
 
 def test_another_training_leaves_its_features_as_they_are():
