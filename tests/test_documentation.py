@@ -215,6 +215,7 @@ def with_method(tmp_path_factory) -> Path:
         "kedro_runs.py",
         "pipelines/__init__.py",
         f"pipelines/{CONTRACT}",
+        "pipelines/training_on_demand.py",
     )
     for name in ("pyproject.toml", ".telemetry", *(f"tests/{file}" for file in contract)):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
