@@ -41,8 +41,8 @@ METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F0
 BAND_PERCENTILES = (16, 84)
 """The scatter over skies that a shaded band shows: one standard deviation of a Gaussian."""
 
-TRANSFER_RANGE = (0.9, 1.1)
-"""Of the panel of transfer functions: where a method keeps the CMB to a tenth."""
+TRANSFER_RANGE = (0.95, 1.05)
+"""Of the panel of transfer functions: where a method keeps the CMB to a twentieth."""
 
 LINEAR_PERCENT = 1.0
 """Deviations are drawn to scale up to this, logarithmically beyond: methods differ by orders of magnitude."""
