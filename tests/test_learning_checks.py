@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.validation.exceptions import ParameterValidationError
 
@@ -11,6 +11,7 @@ from cmbml.learning_checks import checkpoint_conflicts, method_conflicts, planni
 from cmbml.pipelines import method_names
 from tests.kedro_runs import plan_of
 from tests.learning.small_trainings import settings
+from tests.pipelines.cmbnncs.small_skies import INSTRUMENT, SCALING, data, network
 from tests.run_checks import keep, reading
 
 
@@ -127,6 +128,19 @@ def test_kept_checkpoints_are_called_as_the_training_calls_them():
     (sentence,) = checkpoint_conflicts(parameters, run)
     assert "there will be best, last, epoch_0000, epoch_0002, epoch_0004;" in sentence
     assert checkpoint_conflicts(parameters, reading("cmbnncs_prediction")) == []
+
+
+def test_a_run_that_only_cleans_is_not_asked_what_the_network_was_made_from():
+    parameters = {"cmbnncs": data(inputs="maps"), "cmbnncs_network": network(), "cmbnncs_scaling": SCALING}
+    made = DataCatalog({"instrument": MemoryDataset(INSTRUMENT)})
+
+    def told(*groups: str) -> list[str]:
+        inputs = ["instrument", *(f"params:{group}" for group in groups)]
+        return method_conflicts(parameters, Pipeline([Node(keep, inputs, "out", name="keep")]), made)
+
+    assert told("cmbnncs", "cmbnncs_prediction") == []
+    (sentence,) = told("cmbnncs", "cmbnncs_network", "cmbnncs_scaling")
+    assert "cmbnncs_network.kind correcting: needs cmbnncs.inputs differences, not maps" in sentence
 
 
 def test_a_method_tells_nothing_where_nothing_was_simulated():

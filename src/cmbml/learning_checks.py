@@ -31,7 +31,8 @@ def method_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: Da
     instrument = _simulated(parameters, pipeline, catalog) if asked else None
     if instrument is None:
         return []
-    return [sentence for planning in asked for sentence in planning.conflicts(parameters, instrument)]
+    used = {name: group for name, group in parameters.items() if is_used(name, pipeline)}
+    return [sentence for planning in asked for sentence in planning.conflicts(used, instrument)]
 
 
 def _simulated(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> Instrument | None:

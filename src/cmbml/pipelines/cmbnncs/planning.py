@@ -19,16 +19,16 @@ def conflicts(parameters: Mapping[str, Any], instrument: Instrument) -> list[str
     Parameters
     ----------
     parameters
-        The validated groups, by name.
+        The validated groups that the run uses, by name; of a run that only cleans there is no network.
     instrument
         The channels that are simulated.
     """
-    data, network = parameters["cmbnncs"], parameters["cmbnncs_network"]
-    sentences = []
-    try:
-        check_kinds(data, network)
-    except ValueError as error:
-        sentences.append(str(error))
+    data, sentences = parameters["cmbnncs"], []
+    if "cmbnncs_network" in parameters:
+        try:
+            check_kinds(data, parameters["cmbnncs_network"])
+        except ValueError as error:
+            sentences.append(str(error))
     return sentences if _is_told_elsewhere(data, instrument) else sentences + _unlike(parameters, instrument)
 
 
@@ -43,7 +43,7 @@ def _is_told_elsewhere(data: Cmbnncs, instrument: Instrument) -> bool:
 
 def _unlike(parameters: Mapping[str, Any], instrument: Instrument) -> list[str]:
     """Return a sentence for what cannot be made of the chosen channels."""
-    data, scaling = parameters["cmbnncs"], parameters["cmbnncs_scaling"]
+    data, scaling = parameters["cmbnncs"], parameters.get("cmbnncs_scaling")
     try:
         channels = ordered_channels(instrument, data)
         names = feature_names(instrument, data)
@@ -54,6 +54,8 @@ def _unlike(parameters: Mapping[str, Any], instrument: Instrument) -> list[str]:
             f"cmbnncs.channels {data.channels}: inputs differences need another channel to differ from "
             f"{channels[0].name}; choose at least two"
         ]
+    if scaling is None:
+        return []
     sentences = []
     for key, of in (("features", names), ("target", target_names(data.stokes))):
         try:
