@@ -19,6 +19,8 @@ RUNS = (
     ("bench_simulation", 2),
     ("bench_containers", 1),
     ("bench_noise", 1),
+    ("bench_planes", 1),
+    ("bench_training", 1),
 )
 """Module, and threads: OpenMP takes their number when it is loaded, so that each run is a process."""
 
