@@ -5,9 +5,12 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from kedro.framework.startup import bootstrap_project
 
+from cmbml.plan import session_plan
 from tests.kedro_runs import ROOT
 
 MODULES = sorted((ROOT / "benchmarks").glob("*.py"))
@@ -31,6 +34,31 @@ def test_a_benchmark_names_what_there_is(path: Path, monkeypatch):
 
 def is_module(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
+
+
+@pytest.fixture(scope="module")
+def ablation() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ablation", ROOT / "benchmarks" / "ablation_foregrounds.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def problems(*pipelines: str, env: str, **params: object) -> tuple[str, ...]:
+    bootstrap_project(ROOT)
+    return session_plan(ROOT, pipelines, env=env, params=params).problems
+
+
+@pytest.mark.parametrize("recipe", ["default", "published"])
+def test_every_recipe_of_the_ablation_can_be_run(ablation, recipe, tmp_path):
+    groups = ablation.RECIPES[recipe]
+    assert problems("cmbnncs", env=ablation.ENVIRONMENT, data=str(tmp_path), **groups) == ()
+
+
+@pytest.mark.parametrize("kind", ["fixed", "spectra", "varied"])
+def test_every_kind_of_foregrounds_of_the_ablation_can_be_simulated(ablation, kind, tmp_path):
+    foregrounds = ablation.FOREGROUNDS[kind]
+    assert problems("simulation", env=ablation.ENVIRONMENT, data=str(tmp_path), foregrounds=foregrounds) == ()
 
 
 def test_every_benchmark_is_run():
