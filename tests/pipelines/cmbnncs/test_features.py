@@ -8,6 +8,7 @@ from cmbml.pipelines.cmbnncs.features import (
     feature_names,
     make_features,
     make_target,
+    noise_at_beam,
     ordered_channels,
     reference_channel,
     target_window,
@@ -71,9 +72,9 @@ def only(name: str, signal: np.ndarray) -> Observations:
 
 
 @pytest.mark.parametrize(
-    ("name", "feature", "fwhm"), [("100", 1, 900.0), ("353", 2, 600.0), ("545", 3, 600.0)]
+    ("name", "feature", "fwhm"), [("100", 1, 900.0), ("353", 2, TARGET), ("545", 3, TARGET)]
 )
-def test_a_difference_is_at_the_coarser_of_both_beams(name, feature, fwhm):
+def test_a_difference_is_at_the_common_beam_or_at_a_coarser_one_of_the_channel(name, feature, fwhm):
     signal = alm(3, fields=1)
     features = make_features(only(name, signal), INSTRUMENT, data())
     expected = alm_to_map(filter_alm(signal, beam_window(fwhm * ARCMIN, LMAX)), NSIDE)
@@ -85,11 +86,43 @@ def test_a_difference_is_at_the_coarser_of_both_beams(name, feature, fwhm):
 def test_the_reference_is_subtracted_from_every_other_channel_at_the_same_beam():
     signal = alm(3, fields=1)
     features = plane_to_map(make_features(only("143", signal), INSTRUMENT, data()))
-    for feature, fwhm in enumerate((900.0, 600.0, 600.0), start=1):
+    for feature, fwhm in enumerate((900.0, TARGET, TARGET), start=1):
         expected = -alm_to_map(filter_alm(signal, beam_window(fwhm * ARCMIN, LMAX)), NSIDE)
         assert_same(features[feature], expected[0])
     own = alm_to_map(filter_alm(signal, beam_window(TARGET * ARCMIN, LMAX)), NSIDE)
     assert_same(features[0], own[0])
+
+
+def test_one_foreground_is_removed_exactly_by_weights_that_are_the_same_everywhere():
+    signal, brightness = alm(3, fields=1), {"100": 1.0, "143": 1.5, "353": 6.0, "545": 40.0}
+    maps = {}
+    for channel in INSTRUMENT:
+        emission = brightness[channel.name] * filter_alm(signal, channel.beam_window(LMAX))
+        maps[channel.name] = np.repeat(alm_to_map(emission, NSIDE), len(channel.stokes), axis=0)
+    features = plane_to_map(
+        make_features(Observations(maps, dict.fromkeys(maps, "uK_CMB")), INSTRUMENT, data())
+    )
+    weight = -brightness["143"] / (brightness["353"] - brightness["143"])
+    assert np.abs(features[0] + weight * features[2]).max() < ACCURACY * features[0].std()
+
+
+def test_the_reference_is_not_one_whose_sharpening_costs_more_than_its_noise_saves():
+    # at 20.6' and lmax 1024, 33 uK' at 32.4' become 131.8 uK, 46.8 uK' at 22.3' become 5.4 uK
+    instrument = Instrument(
+        (Channel("143", 142.876, 32.4, "I", 33.0), Channel("217", 221.156, 22.3, "I", 46.8))
+    )
+    settings = data(channels="all", nside=512, lmax=1024, fwhm_arcmin=20.6)
+    rms = [noise_at_beam(channel, settings) for channel in instrument]
+    np.testing.assert_allclose(rms, [131.8, 5.4], rtol=0.01)
+    assert reference_channel(instrument, settings).name == "217"
+    assert noise_at_beam(Channel("30", 28.4, 900.0, "I", 150.0), settings) == float("inf")
+
+
+def test_a_beam_that_float32_maps_cannot_give_back_is_not_taken_off():
+    with pytest.raises(
+        ValueError, match="target unbeamed: the beam of 82.5 arcmin is .* at lmax 382, and below"
+    ):
+        data(nside=128, lmax=382, fwhm_arcmin=82.5, target="unbeamed")
 
 
 def test_features_are_named_by_channel_and_field_in_their_order():

@@ -72,16 +72,30 @@ def test_pixels_that_the_mask_leaves_out_weigh_less():
     values = np.ones(12 * NSIDE**2)
     values[:4] = 0.0, 0.5, 1.2, -0.1  # an apodised mask overshoots by rounding
     weights = pixel_weights(
-        SkyMap(values[None], "", ("I_MASK",)), LearningSettings(symmetries=False, masked_weight=0.2)
+        SkyMap(values[None], "", ("I_MASK",)),
+        LearningSettings(symmetries=False, masked_weight=0.2),
+        stokes="I",
     )
     assert weights.shape == (4 * NSIDE, 3 * NSIDE)
     np.testing.assert_allclose(plane_to_map(weights)[:6], [0.2, 0.6, 1.0, 0.2, 1.0, 1.0], rtol=1e-6)
+
+
+def test_with_polarisation_a_pixel_counts_where_every_field_is_kept():
+    values = np.ones((2, 12 * NSIDE**2))
+    values[1, :3] = 0.0
+    mask, learning = (
+        SkyMap(values, "", ("I_MASK", "P_MASK")),
+        LearningSettings(symmetries=False, masked_weight=0.0),
+    )
+    assert plane_to_map(pixel_weights(mask, learning, stokes="IQU"))[:4].tolist() == [0, 0, 0, 1]
+    assert plane_to_map(pixel_weights(mask, learning, stokes="I"))[:4].tolist() == [1, 1, 1, 1]
 
 
 def test_a_mask_that_leaves_nothing_to_learn_from_is_refused(tmp_path):
     nothing = pixel_weights(
         SkyMap(np.zeros((1, 12 * NSIDE**2)), "", ("I_MASK",)),
         LearningSettings(symmetries=False, masked_weight=0.0),
+        stokes="I",
     )
     assert nothing.max() == 0
     run = training(learning=LearningSettings(symmetries=False, masked_weight=0.0))

@@ -5,9 +5,9 @@ order channel, Stokes field. There are two kinds:
 
 - "maps", as published: every channel as it is observed, at its own beam.
 - "differences": first the fields of a reference channel at the resolution of the target, then every other
-  channel minus the reference, both at the coarser beam of the two. The CMB cancels in each difference, so
-  that whatever a network makes of them it can neither lose nor invent any; and no noise is amplified, because
-  no channel is brought to a finer beam than its own, but for the reference.
+  channel minus the reference, both at the common beam, or at the other channel's own where that is coarser.
+  The CMB cancels in each difference, so that whatever a network makes of them it can neither lose nor invent
+  any; and no channel is brought to a finer beam than its own, but for the reference.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,8 @@ def used_channels(instrument: Instrument, settings: Cmbnncs) -> Instrument:
 def reference_channel(used: Instrument, settings: Cmbnncs) -> Channel:
     """Return the channel whose map the network corrects.
 
-    By default ("auto") that of the lowest white noise among those that measure all fields of the output.
+    By default ("auto") that of the lowest white noise, once it is at the common beam, among those that
+    measure all fields of the output.
 
     Raises
     ------
@@ -56,13 +57,27 @@ def reference_channel(used: Instrument, settings: Cmbnncs) -> Channel:
                 f"cmbnncs.stokes {settings.stokes}: none of the channels {', '.join(used.names)} measures "
                 "these fields; choose others, or stokes I"
             )
-        return min(able, key=lambda channel: channel.noise_level("I"))
+        return min(able, key=lambda channel: noise_at_beam(channel, settings))
     if settings.reference not in [channel.name for channel in able]:
         raise ValueError(
             f"cmbnncs.reference {settings.reference}: must be one of cmbnncs.channels that measures "
             f"{settings.stokes}: {', '.join(channel.name for channel in able)}"
         )
     return used[settings.reference]
+
+
+def noise_at_beam(channel: Channel, settings: Cmbnncs) -> float:
+    """Return the rms in uK_CMB of a channel's white noise in I, once its map is at the common beam.
+
+    With a beam b of the channel, B the common one and noise n in uK rad,
+    rms^2 = sum_l (2l + 1) / 4 pi n^2 B_l^2 / b_l^2; infinite where b has nothing left to bring anywhere.
+    """
+    ell = np.arange(settings.lmax + 1)
+    noise, beam = channel.noise_level("I") * ARCMIN, channel.beam_window(settings.lmax)
+    if not beam.all():
+        return float("inf")
+    ratio = beam_window(settings.fwhm_arcmin * ARCMIN, settings.lmax) / beam
+    return float(noise * np.sqrt(np.sum((2 * ell + 1) / (4 * np.pi) * ratio**2)))
 
 
 def ordered_channels(instrument: Instrument, settings: Cmbnncs) -> tuple[Channel, ...]:
@@ -168,12 +183,13 @@ def _differences(maps: Sequence[Array], channels: Sequence[Channel], settings: C
     """Return the reference at the target's resolution, and what the others differ from it."""
     alm = [map_to_alm(np.asarray(fields, dtype=np.float64), settings.lmax) for fields in maps]
     beams = [channel.beam_window(settings.lmax) for channel in channels]
+    common = beam_window(settings.fwhm_arcmin * ARCMIN, settings.lmax)
     reference, own = alm[0], beams[0]
     features = [alm_to_map(filter_alm(reference, _ratio(target_window(settings), own)), settings.nside)]
     for fields, beam in zip(alm[1:], beams[1:], strict=True):
-        coarser = np.minimum(beam, own)
-        same = filter_alm(reference[: len(fields)], _ratio(coarser, own))
-        difference = filter_alm(fields, _ratio(coarser, beam)) - same
+        window = np.minimum(beam, common)
+        same = filter_alm(reference[: len(fields)], _ratio(window, own))
+        difference = filter_alm(fields, _ratio(window, beam)) - same
         features.append(alm_to_map(difference, settings.nside))
     return features
 

@@ -10,7 +10,13 @@ from cmbml.learning.checkpoints import history_rows
 from cmbml.learning.settings import TrainingSettings
 from cmbml.partitions import Loader, Partition, check_origin, lift, restrict
 from cmbml.pipelines.cmbnncs.cleaning import chosen_checkpoint, clean_simulation
-from cmbml.pipelines.cmbnncs.features import feature_names, make_features, make_target, used_channels
+from cmbml.pipelines.cmbnncs.features import (
+    feature_names,
+    make_features,
+    make_target,
+    ordered_channels,
+    used_channels,
+)
 from cmbml.pipelines.cmbnncs.figures import losses_figure
 from cmbml.pipelines.cmbnncs.scaling import fit_transforms, scaling_table
 from cmbml.pipelines.cmbnncs.settings import (
@@ -60,7 +66,7 @@ def prepare_features(
         version=FEATURES_VERSION,
         partitioned={"observations": _seen(observations, instrument, cmbnncs)},
         shared={"instrument": used_channels(instrument, cmbnncs)},
-        parameters={"settings": cmbnncs},
+        parameters={"settings": _resolved(cmbnncs, instrument).of_features},
     )
 
 
@@ -76,7 +82,7 @@ def prepare_targets(cmb: Mapping[str, Loader], cmbnncs: Cmbnncs) -> dict[str, Pa
         make_target,
         version=FEATURES_VERSION,
         partitioned={"truth": cmb},
-        parameters={"settings": cmbnncs},
+        parameters={"settings": cmbnncs.of_targets},
     )
 
 
@@ -149,8 +155,10 @@ def train_network(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
     ValueError
         If the kinds of network and inputs do not go together.
     """
-    settings = CleanerSettings(cmbnncs, cmbnncs_network, cmbnncs_learning, cmbnncs_training)
     check_kinds(cmbnncs, cmbnncs_network)
+    settings = CleanerSettings(
+        _resolved(cmbnncs, instrument), cmbnncs_network.used, cmbnncs_learning, cmbnncs_training
+    )
     return Partition(
         id="cmbnncs",
         function=train_cleaner,
@@ -162,7 +170,7 @@ def train_network(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
             "valid_targets": valid_targets,
             "scaling": scaling,
             "instrument": used_channels(instrument, cmbnncs),
-            "mask": mask,
+            "mask": None if cmbnncs_learning.masked_weight == 1 else mask,
         },
         parameters={"settings": settings},
     )
@@ -218,10 +226,18 @@ def clean(
         partitioned={"observations": _seen(observations, instrument, cmbnncs)},
         shared={"instrument": used_channels(instrument, cmbnncs)},
         parameters={
-            "settings": cmbnncs,
+            "settings": _resolved(cmbnncs, instrument),
             "checkpoint": chosen_checkpoint(checkpoints, cmbnncs_prediction.checkpoint),
         },
     )
+
+
+def _resolved(settings: Cmbnncs, instrument: Instrument) -> Cmbnncs:
+    """Return the settings with channels and reference by name, so that other words for them count alike."""
+    channels = ordered_channels(instrument, settings)
+    reference = channels[0].name if settings.inputs == "differences" else settings.reference
+    names = used_channels(instrument, settings).names
+    return settings.model_copy(update={"channels": names, "reference": reference})
 
 
 def _seen(observations: Mapping[str, Loader], instrument: Instrument, settings: Cmbnncs) -> dict[str, Any]:

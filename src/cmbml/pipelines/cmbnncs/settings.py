@@ -1,6 +1,6 @@
 """Settings of CMBNNCS, checked before anything runs."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -14,7 +14,11 @@ from pydantic import (
 
 from cmbml.learning.transform_settings import TransformSettings
 from cmbml.pipelines.cmbnncs.network import fitting_depths
+from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.pixels import check_band_limit, check_nside
+
+LEAST_BEAM = 0.01
+"""Of the common beam at lmax: down to here float32 maps of a truth give it back without its beam."""
 
 
 class Group(BaseModel):
@@ -42,11 +46,13 @@ class Cmbnncs(Group):
     """Full width at half maximum in arcmin of the beam of the cleaned map."""
 
     inputs: Literal["differences", "maps"]
-    """"differences": a reference channel, and what the others differ from it at the coarser beam of the
-    two, in which there is no CMB. "maps": every channel as it is observed, as published."""
+    """"differences": a reference channel, and what the others differ from it at the common beam or at a
+    coarser one of their own, in which there is no CMB. "maps": every channel as it is observed, as
+    published."""
 
     reference: str
-    """Channel that the network corrects, of inputs "differences"; "auto" for that of the lowest noise."""
+    """Channel that the network corrects, of inputs "differences"; "auto" for that of the lowest noise at
+    the common beam."""
 
     target: Literal["common_beam", "unbeamed"]
     """What the network is to find: the CMB at `fwhm_arcmin`, or without a beam; the cleaned map is at
@@ -60,7 +66,26 @@ class Cmbnncs(Group):
     @model_validator(mode="after")
     def _multipoles_fit(self) -> Self:
         check_band_limit(self.lmax, self.nside)
+        window = beam_window(self.fwhm_arcmin * ARCMIN, self.lmax)
+        if self.target == "unbeamed" and window[-1] < LEAST_BEAM:
+            raise ValueError(
+                f"target unbeamed: the beam of {self.fwhm_arcmin} arcmin is {window[-1]:.1e} at lmax "
+                f"{self.lmax}, and below {LEAST_BEAM} it cannot be taken off the truth; lower lmax, or take "
+                "common_beam"
+            )
         return self
+
+    @property
+    def of_features(self) -> Self:
+        """What features depend on, so that settings without effect do not make them stale."""
+        if self.inputs == "differences":
+            return self
+        return self.model_copy(update={"target": "common_beam", "fwhm_arcmin": 1.0, "reference": "auto"})
+
+    @property
+    def of_targets(self) -> Self:
+        """What targets depend on."""
+        return self.model_copy(update={"channels": "all", "reference": "auto", "inputs": "maps"})
 
 
 class ScalingSettings(Group):
@@ -116,6 +141,14 @@ class NetworkSettings(Group):
                 f"at each of {self.steps} steps"
             )
         return self
+
+    @property
+    def used(self) -> Self:
+        """What the network depends on, so that settings without effect do not make it stale."""
+        used: dict[str, Any] = {"depth": self.steps}
+        if self.kind == "published":
+            used |= {"filters": 1, "batch_norm": True, "compress": False}
+        return self.model_copy(update=used)
 
     @property
     def steps(self) -> int:

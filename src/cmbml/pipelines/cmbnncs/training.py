@@ -55,7 +55,7 @@ def train_cleaner(
     *,
     scaling: Mapping[str, Any],
     instrument: Instrument,
-    mask: SkyMap,
+    mask: SkyMap | None,
     settings: CleanerSettings,
     directory: Path,
 ) -> None:
@@ -70,7 +70,7 @@ def train_cleaner(
     instrument
         The channels that were simulated.
     mask
-        What is compared later; its first field weighs the pixels of the loss.
+        What is compared later, by which the pixels of the loss are weighed; None to weigh all alike.
     settings
         All of them.
     directory
@@ -81,7 +81,7 @@ def train_cleaner(
     ValueError, RuntimeError, DatasetError
         See `cmbml.learning.training.train`.
     """
-    weights = pixel_weights(mask, settings.learning)
+    weights = None if mask is None else pixel_weights(mask, settings.learning, stokes=settings.data.stokes)
     symmetry = _symmetry(scaling, settings) if settings.learning.symmetries else None
     train_data, valid_data = (
         ArrayPairs(
@@ -165,9 +165,10 @@ def data_facts(instrument: Instrument, data: Cmbnncs) -> dict[str, Any]:
     }
 
 
-def pixel_weights(mask: SkyMap, learning: LearningSettings) -> NDArray[np.float32]:
-    """Return the weight of every pixel in the loss, shape (4 nside, 3 nside): 1 where the mask keeps all."""
-    kept = np.clip(mask.values[0], 0.0, 1.0)
+def pixel_weights(mask: SkyMap, learning: LearningSettings, *, stokes: str) -> NDArray[np.float32]:
+    """Return the weight of every pixel in the loss, shape (4 nside, 3 nside): 1 where all fields are kept."""
+    fields = mask.values[:1] if stokes == "I" else mask.values
+    kept = np.clip(fields.min(axis=0), 0.0, 1.0)
     weights = learning.masked_weight + (1 - learning.masked_weight) * kept
     return np.asarray(map_to_plane(weights.astype(np.float32)))
 
