@@ -49,7 +49,7 @@ def problems(*pipelines: str, env: str, **params: object) -> tuple[str, ...]:
     return session_plan(ROOT, pipelines, env=env, params=params).problems
 
 
-@pytest.mark.parametrize("recipe", ["default", "published"])
+@pytest.mark.parametrize("recipe", ["default", "published", "published_slower"])
 def test_every_recipe_of_the_ablation_can_be_run(ablation, recipe, tmp_path):
     groups = ablation.RECIPES[recipe]
     assert problems("cmbnncs", env=ablation.ENVIRONMENT, data=str(tmp_path), **groups) == ()
