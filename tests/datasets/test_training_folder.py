@@ -1,6 +1,7 @@
 """A training in a folder: done once, gone on with when it was ended, never mixed with another."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -139,8 +140,22 @@ def test_a_lost_or_cut_checkpoint_is_noticed(tmp_path):
     path = tmp_path / "epoch_0002.pt"
     path.write_bytes(path.read_bytes()[:-1])
     assert not dataset.exists()
-    with pytest.raises(DatasetError, match="the training there is not complete"):
-        dataset.load()
+    for again in (dataset.load, lambda: dataset.save(run())):
+        with pytest.raises(DatasetError, match="epoch_0002.pt: lost or cut since the training was completed"):
+            again()
+    path.unlink()
+    with pytest.raises(DatasetError, match="epoch_0002.pt: lost or cut since the training was completed"):
+        dataset.save(run())
+
+
+def test_the_same_training_has_the_same_fingerprints_wherever_and_however_long(tmp_path):
+    one, other = (TrainingFolderDataset(path=tmp_path / name) for name in ("one", "other"))
+    one.save(run())
+    other.save(run())
+    marks = {name: stored.fingerprint for name, stored in one.load().items()}
+    for path in (tmp_path / "other").glob("*.pt"):
+        os.utime(path, ns=(1, 1))  # as copies have, whose network is read anew
+    assert {name: stored.fingerprint for name, stored in other.load().items()} == marks
 
 
 def test_a_folder_without_a_training_is_named(tmp_path):

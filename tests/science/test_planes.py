@@ -50,3 +50,10 @@ def test_it_is_the_published_arrangement(shared_file, nside):
     with np.load(shared_file("reference/cmbnncs/rearrangement.npz")) as tables:
         published = tables[f"plane_from_ring_index_nside{nside}"]
     np.testing.assert_array_equal(plane_index(nside), published)
+
+
+def test_the_blocks_are_those_of_the_paper_and_pixels_run_as_there():
+    # base pixels of nside 1 are its pixels: rows of a northern, an equatorial and a southern one
+    assert plane_index(1).tolist() == [[2, 6, 9], [3, 7, 10], [0, 4, 11], [1, 5, 8]]
+    # of base pixel 0 (NESTED 0 to 3: south, east, west, north corner), the north is first and the south last
+    assert plane_index(2)[4:6, :2].tolist() == hp.nest2ring(2, np.array([[3, 2], [1, 0]])).tolist()

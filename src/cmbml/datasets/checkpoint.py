@@ -1,5 +1,6 @@
 """Dataset of a checkpoint of a training."""
 
+import hashlib
 import io
 import json
 import math
@@ -124,12 +125,29 @@ def _linked(part: str, path: str) -> str:
     return own
 
 
+def network_digest(checkpoint: Mapping[str, Any]) -> str:
+    """Return the hash of what a checkpoint's network is and knows: its name, its weights and its facts.
+
+    How long the training took, and how its work was done, is no part of it.
+    """
+    digest = hashlib.sha256()
+    plain = {key: checkpoint.get(key) for key in ("network", "facts")}
+    digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(checkpoint.get("weights", {}).items() if "network" in checkpoint else ()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
 def _decode(file: BinaryIO, path: str) -> dict[str, Any]:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise ValueError(f"cut short, or no checkpoint of plain values and tensors ({reason})") from error
+        raise ValueError(
+            f"cut short, or no checkpoint of plain values and tensors ({reason}); restore the file, or "
+            "remove it: a training without its last checkpoint begins anew"
+        ) from error
     if not isinstance(found, dict):
         raise ValueError(f"a checkpoint {{name: value}} is expected, the file holds a {type(found).__name__}")
     return found

@@ -10,10 +10,16 @@ from typing import Any, Literal, Protocol
 from fsspec.implementations.local import LocalFileSystem
 from kedro.io.core import AbstractDataset, DatasetError
 
-from cmbml.datasets.checkpoint import LAST, SUFFIX, CheckpointDataset, read_last_checkpoint
+from cmbml.datasets.checkpoint import (
+    LAST,
+    SUFFIX,
+    CheckpointDataset,
+    network_digest,
+    read_last_checkpoint,
+)
 from cmbml.datasets.parallel_partitions import StoredPartition
 from cmbml.datasets.partition_recipes import LISTED, changes, fingerprint, recipe_of
-from cmbml.datasets.storage import check_writable, content_fingerprint, write_files
+from cmbml.datasets.storage import check_writable, write_files
 
 LOGGER = logging.getLogger(__name__)
 STATE = "training.json"
@@ -43,7 +49,8 @@ class TrainingFolderDataset(AbstractDataset[Run, dict[str, StoredPartition]]):
     from them.
 
     `load` returns {"best": loader, "last": loader, "epoch_0005": loader, ...}, each with the fingerprint of
-    its checkpoint: of the recipe, the name, and the content.
+    its checkpoint: of the recipe, the name, and what the network is and knows, which is its weights and
+    facts, not how long they took.
 
     Parameters
     ----------
@@ -84,17 +91,18 @@ class TrainingFolderDataset(AbstractDataset[Run, dict[str, StoredPartition]]):
         Raises
         ------
         DatasetError
-            If there is no training, or it is not complete.
+            If there is no training, it is not complete, or a checkpoint was lost or cut since.
         """
         state = self._read_state()
         if state is None:
             raise DatasetError(f"{self._path}: no training there; run the pipeline that trains")
+        self._check_whole(state)
         if not self._is_complete(state):
             raise DatasetError(
                 f"{self._path}: the training there is not complete; run the pipeline that trains again, it "
                 "goes on after the last epoch"
             )
-        return {path.stem: self._stored(path, state["recipe"]) for path in self._checkpoints()}
+        return {path.stem: self._stored(path, state) for path in self._checkpoints()}
 
     def save(self, data: Run) -> None:
         """Train until it is done, unless that has been done.
@@ -108,7 +116,7 @@ class TrainingFolderDataset(AbstractDataset[Run, dict[str, StoredPartition]]):
         ------
         DatasetError
             If the dataset is read-only, the training has no recipe, the folder holds one of another recipe,
-            or the training was ended before it was done.
+            a checkpoint of a complete one was lost or cut, or the training was ended before it was done.
         """
         check_writable(str(self._path), read_only=self._read_only)
         recipe = recipe_of(self._path.name, data)
@@ -117,6 +125,8 @@ class TrainingFolderDataset(AbstractDataset[Run, dict[str, StoredPartition]]):
         if state is not None and self._is_complete(state):
             LOGGER.info("%s: the training is complete already", self._path)
             return
+        if state is not None:
+            self._check_whole(state)
         self._write_state(recipe, None)
         data(directory=self._path)
         self._check_done()
@@ -134,9 +144,22 @@ class TrainingFolderDataset(AbstractDataset[Run, dict[str, StoredPartition]]):
     def _checkpoints(self) -> list[Path]:
         return sorted(self._path.glob(f"*{SUFFIX}"))
 
-    def _stored(self, path: Path, recipe: Mapping[str, Any]) -> StoredPartition:
-        own = {**recipe, "checkpoint": path.stem, "content": content_fingerprint(self._filesystem, str(path))}
+    def _stored(self, path: Path, state: Mapping[str, Any]) -> StoredPartition:
+        recipe, known = state["recipe"], state.get("digests", {}).get(path.name, {})
+        unchanged = known.get("mtime_ns") == path.stat().st_mtime_ns
+        digest = known["digest"] if unchanged else network_digest(CheckpointDataset(filepath=path).load())
+        own = {**recipe, "checkpoint": path.stem, "content": digest}
         return StoredPartition(CheckpointDataset(filepath=path), fingerprint(own), recipe["inputs"])
+
+    def _digests(self) -> dict[str, dict[str, Any]]:
+        """Return what the network of each checkpoint is known by, as long as its file is not touched."""
+        return {
+            path.name: {
+                "mtime_ns": path.stat().st_mtime_ns,
+                "digest": network_digest(CheckpointDataset(filepath=path).load()),
+            }
+            for path in self._checkpoints()
+        }
 
     def _read_state(self) -> dict[str, Any] | None:
         path = self._path / STATE
@@ -150,7 +173,7 @@ class TrainingFolderDataset(AbstractDataset[Run, dict[str, StoredPartition]]):
         return state
 
     def _write_state(self, recipe: Mapping[str, Any], files: Mapping[str, int] | None) -> None:
-        content = {"format": 1, "recipe": recipe, "files": files}
+        content = {"format": 1, "recipe": recipe, "files": files, "digests": self._digests() if files else {}}
         write_files(self._filesystem, [(str(self._path / STATE), json.dumps(content, indent=1).encode)])
 
     def _is_complete(self, state: Mapping[str, Any]) -> bool:
@@ -159,6 +182,16 @@ class TrainingFolderDataset(AbstractDataset[Run, dict[str, StoredPartition]]):
             return False
         found = {path.name: path.stat().st_size for path in self._checkpoints()}
         return all(found.get(name) == size for name, size in files.items())
+
+    def _check_whole(self, state: Mapping[str, Any]) -> None:
+        """Refuse a training that was complete, and of which a checkpoint was lost or cut since."""
+        found = {path.name: path.stat().st_size for path in self._checkpoints()}
+        broken = [name for name, size in (state["files"] or {}).items() if found.get(name) != size]
+        if broken:
+            raise DatasetError(
+                f"{self._path / broken[0]}: lost or cut since the training was completed; restore the file, "
+                "or remove the folder to train anew"
+            )
 
     def _settle_mismatch(self, recipe: Mapping[str, Any]) -> None:
         """Compare with what lies there; raise, or clear the way to train anew."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch import nn
 from cmbml.learning.checkpoints import build_network
 from cmbml.science.threads import thread_count
 
+_TENSORS = frozenset({"weights", "unaveraged", "optimiser"})
 _KEPT = 2
 """How many networks a process keeps: they can be large."""
 
-_networks: dict[str, nn.Module] = {}
+_networks: dict[str, "Trained"] = {}
 
 
 class CheckpointLoader(Protocol):
@@ -29,8 +31,24 @@ class CheckpointLoader(Protocol):
         """Load."""
 
 
-def network_of(loader: CheckpointLoader) -> nn.Module:
-    """Return the network of a checkpoint, which a process builds once for all skies.
+@dataclass(frozen=True)
+class Trained:
+    """What cleaning needs of a checkpoint; the state of its optimiser, which is larger, is let go.
+
+    Parameters
+    ----------
+    network
+        For use.
+    checkpoint
+        The checkpoint without its tensors.
+    """
+
+    network: nn.Module
+    checkpoint: Mapping[str, Any]
+
+
+def trained(loader: CheckpointLoader) -> Trained:
+    """Return the network of a checkpoint and what is said of it, which a process loads once for all skies.
 
     Raises
     ------
@@ -41,8 +59,15 @@ def network_of(loader: CheckpointLoader) -> nn.Module:
     if key not in _networks:
         while len(_networks) >= _KEPT:
             _networks.pop(next(iter(_networks)))
-        _networks[key] = build_network(loader())
+        checkpoint = loader()
+        rest = {name: None if name in _TENSORS else value for name, value in checkpoint.items()}
+        _networks[key] = Trained(build_network(checkpoint), rest)
     return _networks[key]
+
+
+def network_of(loader: CheckpointLoader) -> nn.Module:
+    """Return the network alone of what `trained` returns."""
+    return trained(loader).network
 
 
 def predict(network: nn.Module, features: NDArray[Any]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +93,7 @@ def train(  # noqa: PLR0917 (what a training is made of)
         if start["stopped"] in COMPLETE:
             return str(start["stopped"])
         LOGGER.info("%s: goes on after epoch %d of %d", directory, start["epoch"], settings.epochs)
-    with _own_torch(settings), quiet_lightning(), _own_temporary_folder(settings, directory):
+    with _own_torch(settings), quiet_lightning(), _own_temporary_folder(settings):
         _fit(spec, (train_data, valid_data), settings, directory, (described, start))
     last = read_last_checkpoint(directory)
     return "" if last is None else str(last["stopped"])
@@ -160,8 +161,9 @@ def _fit(
     except SystemExit as stop:  # lightning makes one of an interrupt, and ignores further ones
         raise KeyboardInterrupt from stop
     finally:
-        signal.signal(signal.SIGINT, interrupt)
         progress.close()
+        if threading.current_thread() is threading.main_thread() and interrupt is not None:
+            signal.signal(signal.SIGINT, interrupt)
 
 
 def _accelerator(settings: TrainingSettings) -> str:
@@ -193,14 +195,16 @@ def _own_torch(settings: TrainingSettings) -> Iterator[None]:
 
 
 @contextmanager
-def _own_temporary_folder(settings: TrainingSettings, directory: Path) -> Iterator[None]:
-    """Have lightning's processes leave their temporary files below the directory, and remove them."""
+def _own_temporary_folder(settings: TrainingSettings) -> Iterator[None]:
+    """Have lightning's processes leave their temporary files in one folder, and remove it.
+
+    It is the system's, whose path is short: sockets of processes lie there, and theirs may not be long.
+    """
     if settings.devices == 1:
         yield
         return
     before = os.environ.get("TMPDIR")
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".lightning-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cmbml-") as folder:
         os.environ["TMPDIR"] = folder
         try:
             yield

@@ -188,6 +188,14 @@ def test_spectra_are_drawn_at_the_multipoles_of_their_bands():
         np.testing.assert_allclose(axes.lines[0].get_ydata(), heights, rtol=1e-13)
 
 
+def test_a_method_that_loses_the_cmb_shows_its_transfer_function():
+    table = rows(2, methods=("nilc",)).assign(transfer=0.6)
+    *_, bottom = spectra_figure(table, title="").axes
+    low, high = bottom.get_ylim()
+    assert low < 0.6
+    assert high > 1
+
+
 def test_the_axis_holds_every_multipole():
     *_, bottom = spectra_figure(rows(1), title="").axes
     assert bottom.get_xlim() == (0, 33)

@@ -200,7 +200,7 @@ def test_a_checkpoint_that_was_not_kept_is_named_with_those_that_were(checkpoint
     assert chosen_checkpoint(checkpoints, "last") is checkpoints["last"]
     message = (
         "cmbnncs_prediction.checkpoint epoch_0003: not kept; there are best, epoch_0000, epoch_0002, .*last. "
-        "Choose one of them, or keep more by cmbnncs_training.checkpoint_every"
+        "Choose one of them, or remove the training.s folder and train anew with another cmbnncs_training"
     )
     with pytest.raises(ValueError, match=message):
         chosen_checkpoint(checkpoints, "epoch_0003")

@@ -41,8 +41,8 @@ METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F0
 BAND_PERCENTILES = (16, 84)
 """The scatter over skies that a shaded band shows: one standard deviation of a Gaussian."""
 
-TRANSFER_RANGE = (0.95, 1.05)
-"""Of the panel of transfer functions: where a method keeps the CMB to a twentieth."""
+TRANSFER_RANGE = 0.02
+"""Least distance from 1 that the panel of transfer functions shows."""
 
 LINEAR_PERCENT = 1.0
 """Deviations are drawn to scale up to this, logarithmically beyond: methods differ by orders of magnitude."""
@@ -206,7 +206,8 @@ def spectra_figure(rows: pd.DataFrame, *, title: str, spectrum: str = "TT") -> F
         _draw_scatter(bottom, part, "transfer", color=colour, marker="o")
     _finish_spectra(top, spectrum=spectrum)
     _finish_deviations(middle)
-    _finish_transfer(bottom, lmax=int(chosen["ell_last"].max()))
+    means = chosen.groupby(["method", "ell"])["transfer"].mean()
+    _finish_transfer(bottom, lmax=int(chosen["ell_last"].max()), farthest=float((means - 1).abs().max()))
     return figure
 
 
@@ -240,10 +241,11 @@ def _finish_deviations(axes: Axes) -> None:
     _finish_ticks(axes)
 
 
-def _finish_transfer(axes: Axes, *, lmax: int) -> None:
-    """Set scales and labels of the panel of transfer functions; one far from 1 goes out of the picture."""
+def _finish_transfer(axes: Axes, *, lmax: int, farthest: float) -> None:
+    """Set scales and labels of the panel of transfer functions, which shows every mean."""
+    reach = max(TRANSFER_RANGE, 1.1 * farthest)
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_ylim(*TRANSFER_RANGE)
+    axes.set_ylim(1 - reach, 1 + reach)
     axes.set_ylabel("transfer function\n(cross / truth)")
     axes.set_xlabel(r"multipole $\ell$")
     axes.set_xlim(0, lmax + 1)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cmbml.learning.checkpoints import check_checkpoint
-from cmbml.learning.inference import network_of, predict
+from cmbml.learning.inference import predict, trained
 from cmbml.learning.transform import transform_from_state
-from cmbml.partitions import Loader, load_once
+from cmbml.partitions import Loader
 from cmbml.pipelines.cmbnncs.features import cleaned_map, make_features
 from cmbml.pipelines.cmbnncs.settings import Cmbnncs
 from cmbml.pipelines.cmbnncs.training import data_facts
@@ -25,7 +25,8 @@ def chosen_checkpoint(checkpoints: Mapping[str, Loader], name: str) -> Loader:
     if name not in checkpoints:
         raise ValueError(
             f"cmbnncs_prediction.checkpoint {name}: not kept; there are {', '.join(checkpoints)}. Choose one "
-            "of them, or keep more by cmbnncs_training.checkpoint_every and checkpoint_also"
+            "of them, or remove the training's folder and train anew with another "
+            "cmbnncs_training.checkpoint_every or checkpoint_also"
         )
     return checkpoints[name]
 
@@ -57,10 +58,10 @@ def clean_simulation(
         If the network was trained on other channels, beams, fields or another resolution; a channel is
         missing or has pixels that are not finite; or the result is not finite.
     """
-    loaded = load_once(checkpoint)
-    check_checkpoint(loaded, data_facts(instrument, settings))
-    scaling: Mapping[str, Any] = loaded["facts"]["scaling"]
+    cleaner = trained(checkpoint)
+    check_checkpoint(cleaner.checkpoint, data_facts(instrument, settings))
+    scaling: Mapping[str, Any] = cleaner.checkpoint["facts"]["scaling"]
     features = make_features(observations, instrument, settings)
     scaled = transform_from_state(scaling["features"])(features)
-    output = predict(network_of(checkpoint), scaled[None])[0]  # (n_fields, 4 nside, 3 nside)
+    output = predict(cleaner.network, scaled[None])[0]  # (n_fields, 4 nside, 3 nside)
     return cleaned_map(transform_from_state(scaling["target"]).inverse(output), settings)

@@ -24,6 +24,9 @@ from cmbml.science.planes import map_to_plane, plane_to_map
 from cmbml.science.skymap import SkyMap, beam_header, is_unseen
 from cmbml.science.units import MAP_UNIT
 
+FEATURES_VERSION = 1
+"""Raised when features or targets change for equal settings."""
+
 Array = NDArray[Any]
 
 

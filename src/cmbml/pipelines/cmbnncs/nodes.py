@@ -11,6 +11,7 @@ from cmbml.learning.settings import TrainingSettings
 from cmbml.partitions import Loader, Partition, check_origin, lift, restrict
 from cmbml.pipelines.cmbnncs.cleaning import chosen_checkpoint, clean_simulation
 from cmbml.pipelines.cmbnncs.features import (
+    FEATURES_VERSION,
     feature_names,
     make_features,
     make_target,
@@ -29,9 +30,6 @@ from cmbml.pipelines.cmbnncs.settings import (
 from cmbml.pipelines.cmbnncs.training import CleanerSettings, check_kinds, train_cleaner
 from cmbml.science.instrument import Instrument
 from cmbml.science.skymap import SkyMap
-
-FEATURES_VERSION = 1
-"""Raised when features or targets change for equal settings."""
 
 TRAINING_VERSION = 1
 """Raised when a training gives other weights for equal settings."""

@@ -24,6 +24,8 @@ def conflicts(parameters: Mapping[str, Any], instrument: Instrument) -> list[str
         The channels that are simulated.
     """
     data, sentences = parameters["cmbnncs"], []
+    if "cmbnncs_training" in parameters and parameters["cmbnncs_training"].loss == "gaussian":
+        sentences.append("cmbnncs_training.loss gaussian: cmbnncs predicts no errors; take l1, l2 or huber")
     if "cmbnncs_network" in parameters:
         try:
             check_kinds(data, parameters["cmbnncs_network"])

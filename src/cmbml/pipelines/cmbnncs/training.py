@@ -16,7 +16,7 @@ from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.learning.training import train
 from cmbml.learning.transform import transform_from_state
 from cmbml.pipelines.cmbnncs.cleaner import reference_gains
-from cmbml.pipelines.cmbnncs.features import feature_names, ordered_channels
+from cmbml.pipelines.cmbnncs.features import FEATURES_VERSION, feature_names, ordered_channels
 from cmbml.pipelines.cmbnncs.settings import Cmbnncs, LearningSettings, NetworkSettings
 from cmbml.science.instrument import Instrument
 from cmbml.science.planes import map_to_plane, plane_index
@@ -153,6 +153,7 @@ def data_facts(instrument: Instrument, data: Cmbnncs) -> dict[str, Any]:
     """Return what a checkpoint says of the data, and what observations to be cleaned must agree with."""
     channels = ordered_channels(instrument, data)
     return {
+        "features_version": FEATURES_VERSION,
         "channels": [channel.name for channel in channels],
         "features": list(feature_names(instrument, data)),
         "fwhm_arcmin": [round(float(channel.fwhm_arcmin), 6) for channel in channels],
