@@ -1,6 +1,7 @@
 """Settings of CMBNNCS refuse what cannot be computed."""
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from cmbml.pipelines.cmbnncs.settings import (
@@ -10,6 +11,7 @@ from cmbml.pipelines.cmbnncs.settings import (
     PredictionSettings,
     ScalingSettings,
 )
+from tests.kedro_runs import ROOT
 from tests.pipelines.cmbnncs.small_skies import NETWORK, STANDARDISE, VALID, network
 
 GROUPS = [
@@ -97,3 +99,15 @@ def test_a_published_depth_needs_filters_that_can_be_halved_at_the_depth_of_auto
     assert network(nside=32, kind="published", depth="auto", max_filters=32).steps == 5
     with pytest.raises(ValidationError, match="max_filters 24: must be a multiple of 16"):
         network(nside=32, kind="published", depth="auto", max_filters=24)
+
+
+def test_the_published_recipe_is_the_same_in_every_environment_that_has_it():
+    """Environments differ in what their resolution and their number of skies ask for, and in nothing else."""
+    own = {"depth", "max_filters", "target", "epochs", "batch_size"}
+    recipes = {}
+    for name in ("cmb_ml_512", "cmb_ml_128", "cmb_ml_32", "cmb_ml_released", "cmb_ml_released_128"):
+        groups = yaml.safe_load((ROOT / "conf" / name / "parameters_cmbnncs.yml").read_text())
+        for group in ("cmbnncs", "cmbnncs_network", "cmbnncs_training"):
+            groups[group] = {key: value for key, value in groups[group].items() if key not in own}
+        recipes[name] = groups
+    assert all(groups == recipes["cmb_ml_512"] for groups in recipes.values())
