@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_workers(simulated, tmp_p
 
 
 def test_observations_in_hdf5_give_the_same_comparison(simulated, tmp_path):
-    run(data=tmp_path, train=1, valid=1, container="hdf5")
+    run(data=tmp_path, container="hdf5")
     folder = tmp_path / "03_primary" / "observations_hdf5" / "test"
     assert sorted(path.name for path in folder.glob("*.h5")) == ["sim0000.h5", "sim0001.h5"]
     assert not (tmp_path / "03_primary" / "observations").exists()

@@ -34,7 +34,9 @@ def test_the_graph_has_every_node_and_dataset(graph):
 def test_layers_run_from_raw_to_reporting(graph, caplog):
     with caplog.at_level(logging.WARNING):
         layers = graph.get_sorted_layers_for_registered_pipeline("__default__")
-    assert layers == ["raw", "intermediate", "primary", "model_output", "reporting"]
+    assert layers == [
+        *("raw", "intermediate", "primary", "model_input", "models", "model_output", "reporting")
+    ]
     assert "cyclic" not in caplog.text.lower()
 
 
