@@ -9,6 +9,7 @@ from cmbml.learning.transforms import Factor
 from cmbml.pipelines.cmbnncs.cleaner import CorrectingNetwork
 from cmbml.pipelines.cmbnncs.features import feature_names
 from cmbml.pipelines.cmbnncs.network import UNet
+from cmbml.pipelines.cmbnncs.planning import conflicts
 from cmbml.pipelines.cmbnncs.settings import LearningSettings
 from cmbml.pipelines.cmbnncs.training import (
     CleanerSettings,
@@ -169,3 +170,11 @@ def test_a_nan_that_a_feature_has_got_is_named_at_its_first_batch(tmp_path):
     inputs = {**run.inputs, "valid_features": {**run.inputs["valid_features"], "sim0000": lambda: spoilt}}
     with pytest.raises(ValueError, match=r"sim0000: feature 1 has 1 pixels that are NaN"):
         type(run)(run.id, run.function, run.version, inputs, run.parameters)(directory=tmp_path)
+
+
+def test_a_loss_that_needs_errors_is_refused_before_a_run():
+    parameters = {"cmbnncs": data(), "cmbnncs_training": settings().model_copy(update={"loss": "gaussian"})}
+    assert conflicts(parameters, INSTRUMENT) == [
+        "cmbnncs_training.loss gaussian: cmbnncs predicts no errors; take l1, l2 or huber"
+    ]
+    assert conflicts({**parameters, "cmbnncs_training": settings()}, INSTRUMENT) == []

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbml.learning import features as learnt
 from cmbml.pipelines.cmbnncs.settings import Cmbnncs
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_to_map, filter_alm, map_to_alm
@@ -96,8 +97,8 @@ def feature_names(instrument: Instrument, settings: Cmbnncs) -> tuple[str, ...]:
     """Return channel and field of each feature, such as "143 I", or "217-143 I" of a difference."""
     first, *others = ordered_channels(instrument, settings)
     behind = f"-{first.name}" if settings.inputs == "differences" else ""
-    rows = [(first.name, first.stokes), *((channel.name + behind, channel.stokes) for channel in others)]
-    return tuple(f"{name} {field}" for name, stokes in rows for field in stokes)
+    stokes_of = {first.name: first.stokes} | {one.name + behind: one.stokes for one in others}
+    return learnt.feature_names(stokes_of)
 
 
 def make_features(observations: Observations, instrument: Instrument, settings: Cmbnncs) -> Array:
