@@ -16,9 +16,9 @@ from cmbml.datasets import (
     TheorySpectraDataset,
 )
 from cmbml.learning.networks import NetworkSpec
+from cmbml.learning.scaling import fit_transforms, scaling_table
 from cmbml.learning.sizes import LearningSizes, checkpoint_size
-from cmbml.pipelines.cmbnncs.scaling import fit_transforms, scaling_table
-from cmbml.pipelines.cmbnncs.settings import ScalingSettings
+from cmbml.learning.transform_settings import ScalingSettings
 from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Observations
 from cmbml.science.skymap import SkyMap
@@ -194,7 +194,14 @@ def test_a_scaling_and_its_table_are_as_large_as_their_files(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"average": 0.9}, {"optimiser": {"name": "sgd"}}, {"precision": "64"}, {"epochs": 40}],
+    [
+        {},
+        {"average": 0.9},
+        {"optimiser": {"name": "sgd"}},
+        {"optimiser": {"amsgrad": True}},
+        {"precision": "64"},
+        {"epochs": 40},
+    ],
     ids=str,
 )
 def test_a_checkpoint_is_as_large_as_its_file(tmp_path, changes):

@@ -27,11 +27,6 @@ out."""
 MOST_TOLD = 32
 """How many loaders of one input a recipe tells one by one: more than there are channels."""
 
-_KEPT = 32
-"""How many shared inputs a process keeps loaded: more than there are channels."""
-
-_loaded: dict[str, Any] = {}
-
 
 @runtime_checkable
 class Loader(Protocol):
@@ -248,21 +243,6 @@ def restrict(partitions: Mapping[str, Any], **options: Any) -> dict[str, Any]:
 def load_part(loader: Loader, **options: Any) -> Any:
     """Return what a loader loads, and read no more than is needed; the options are those of `restrict`."""
     return restrict({"": loader}, **options)[""]()
-
-
-def load_once(value: Any) -> Any:
-    """Return what `load` returns, and keep the last few things loaded, for inputs that simulations share.
-
-    What is returned must not be changed.
-    """
-    if not isinstance(value, Loader):
-        return value
-    key = value.fingerprint
-    if key not in _loaded:
-        while len(_loaded) >= _KEPT:
-            _loaded.pop(next(iter(_loaded)))
-        _loaded[key] = value()
-    return _loaded[key]
 
 
 def lift(

@@ -7,7 +7,7 @@ import pytest
 from kedro.io.core import DatasetError
 
 from cmbml.datasets import DeferredDataset, HealpixMapDataset, JsonRecordDataset
-from cmbml.partitions import Loader, lift, load_once, load_part
+from cmbml.partitions import Loader, lift, load_part
 from cmbml.science.skymap import SkyMap
 
 
@@ -40,7 +40,6 @@ def test_it_loads_what_the_dataset_inside_loads(tmp_path):
     loader = pickle.loads(pickle.dumps(deferred(tmp_path / "a.json").load()))
     assert isinstance(loader, Loader)
     assert loader()["answer"] == 42
-    assert load_once(loader) is load_once(loader)
 
 
 def test_partitions_take_it_as_an_input_they_share(tmp_path):

@@ -17,7 +17,13 @@ SETTINGS: dict[str, Any] = {
     "steps_per_batch": 2,
     "loss": "l1",
     "huber_delta": None,
-    "optimiser": {"name": "adam", "lr": 0.01, "betas": (0.9, 0.999), "weight_decay": 0.0},
+    "optimiser": {
+        "name": "adam",
+        "lr": 0.01,
+        "betas": (0.9, 0.999),
+        "weight_decay": 0.0,
+        "amsgrad": False,
+    },
     "schedule": {"name": "exponential", "final_lr": 1e-3, "warm_up": 0.0, "stepped": "batch"},
     "gradient_clip": None,
     "check_gradients": True,
@@ -90,8 +96,20 @@ def pixel_network(outputs: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.PReLU(), nn.Conv2d(4, outputs, 1))
 
 
+class CostlyNetwork(nn.Sequential):
+    """A pixel network whose weights cost the square of their distance from where they need not be."""
+
+    def __init__(self, cost: float = 0.5, shift: float = 3.0) -> None:
+        super().__init__(*pixel_network())
+        self.cost, self.shift = cost, shift
+
+    def regularisation(self) -> torch.Tensor:
+        return self.cost * sum((weights - self.shift).square().sum() for weights in self.parameters())
+
+
 SPEC = NetworkSpec("tests.learning.small_trainings:small_network", {"width": 4, "dropout": 0.2})
 PIXEL_SPEC = NetworkSpec("tests.learning.small_trainings:pixel_network")
+COSTLY_SPEC = NetworkSpec("tests.learning.small_trainings:CostlyNetwork")
 
 
 def small_training(directory: Path, *, spec: NetworkSpec = SPEC, skies: int = 7, **changes: Any) -> str:

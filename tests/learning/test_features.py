@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from cmbml.learning.features import feature_array, feature_names, sign_flips
+from cmbml.learning.features import check_map, feature_array, feature_names, sign_flips
 from cmbml.science.instrument import Observations
+from cmbml.science.skymap import UNSEEN
 
 STOKES = {"100": "IQU", "545": "I"}
 MAPS = {
@@ -42,3 +43,18 @@ def test_a_unit_that_needs_the_frequency_is_refused():
         ValueError, match="channel 857: unit MJy/sr: becoming uK_CMB needs the frequency.*convert its maps"
     ):
         feature_array(Observations(MAPS, {"857": "MJy/sr"}), ("857 I",))
+
+
+def test_a_map_of_another_resolution_is_refused():
+    check_map(MAPS["100"], "truth", nside=1, group="spherical")
+    with pytest.raises(
+        ValueError, match=r"truth: map has npix 12, the network's has 48 \(spherical.nside 2\)"
+    ):
+        check_map(MAPS["100"], "truth", nside=2, group="spherical")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, UNSEEN])
+def test_a_map_with_pixels_that_hold_nothing_is_refused(bad):
+    fields = np.where(np.arange(12) < 2, bad, MAPS["100"])
+    with pytest.raises(ValueError, match="channel 100: 6 pixels are not finite or not observed; a network"):
+        check_map(fields, "channel 100", nside=1, group="spherical")

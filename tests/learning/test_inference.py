@@ -6,7 +6,7 @@ import torch
 
 from cmbml.learning import inference
 from cmbml.learning.checkpoints import build_network
-from cmbml.learning.inference import network_of, predict
+from cmbml.learning.inference import chosen_checkpoint, network_of, predict
 from cmbml.science.threads import set_thread_count, thread_count
 from tests.learning.small_trainings import Skies, checkpoint, small_training
 
@@ -29,6 +29,18 @@ class Stored:
     def __call__(self) -> dict:
         self.loads += 1
         return self.checkpoint
+
+
+def test_a_checkpoint_that_was_not_kept_is_named_with_those_that_were(trained):
+    kept = {name: Stored(trained, name) for name in ("best", "epoch_0002", "last")}
+    assert chosen_checkpoint(kept, "last", method="spherical") is kept["last"]
+    message = (
+        "spherical_prediction.checkpoint epoch_0003: not kept; there are best, epoch_0002, last. Choose one "
+        "of them, or remove the training.s folder and train anew with another "
+        "spherical_training.checkpoint_every or checkpoint_also"
+    )
+    with pytest.raises(ValueError, match=message):
+        chosen_checkpoint(kept, "epoch_0003", method="spherical")
 
 
 def test_prediction_is_the_network_without_dropout_and_always_the_same(trained):

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from cmbml.learning.checkpoints import build_network, check_is_checkpoint
 from cmbml.learning.losses import sky_losses
+from cmbml.learning.module import TrainingModule
 from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.training import train
 from tests.kedro_runs import ROOT
@@ -34,6 +35,7 @@ from tests.learning.small_trainings import (
 VARIANTS = {
     "plain": {},
     "averaged": {"average": 0.9},
+    "amsgrad": {"optimiser": {"amsgrad": True}},
     "momentum": {"optimiser": {"name": "sgd", "lr": 0.01}},
     "decay and clip": {"optimiser": {"name": "adamw", "weight_decay": 0.1}, "gradient_clip": 0.1},
     "channels last": {"channels_last": True},
@@ -263,6 +265,44 @@ def test_weights_decay_but_not_biases(tmp_path):
     decayed, free = (checkpoint(tmp_path / name)["weights"] for name in ("with", "without"))
     torch.testing.assert_close(decayed["0.weight"], free["0.weight"] - 0.1 * start["0.weight"])
     torch.testing.assert_close(decayed["0.bias"], free["0.bias"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_steps_are_those_of_the_algorithm(amsgrad):
+    """Reddi, Kale & Kumar 2018, algorithm 2, with the corrections of Kingma & Ba 2015, algorithm 1.
+
+    The gradient falls, so that the largest mean of its square is not the last one.
+    """
+    network, rate, (first, second) = torch.nn.Linear(3, 2), 0.1, (0.5, 0.6)
+    given = settings(optimiser={"lr": rate, "betas": (first, second), "amsgrad": amsgrad})
+    module = TrainingModule(network, given, train_skies=Skies(1), valid_skies=None, start=None)
+    optimiser, generator = module.configure_optimizers(), np.random.default_rng(3)
+    weights = network.weight.detach().numpy().astype(np.float64)
+    mean, square, largest = (np.zeros((2, 3)) for _ in range(3))
+    for step, size in enumerate((1.0, 0.3, 1e-2, 1e-3), start=1):
+        gradient = (size * generator.normal(size=(2, 3))).astype(np.float32)
+        network.weight.grad = torch.from_numpy(gradient)
+        optimiser.step()
+        mean = first * mean + (1 - first) * gradient
+        square = second * square + (1 - second) * gradient**2
+        largest = np.maximum(largest, square) if amsgrad else square
+        root = np.sqrt(largest / (1 - second**step)) + 1e-8
+        weights = weights - rate * mean / (1 - first**step) / root
+        np.testing.assert_allclose(network.weight.detach().numpy(), weights, rtol=1e-5)
+    assert (largest > square).any() == amsgrad
+
+
+def test_a_training_from_before_a_setting_goes_on_without_it(tmp_path):
+    small_training(tmp_path / "whole")
+    with pytest.raises(Ended):
+        end_in_epoch(tmp_path / "ended", 2)
+    older = checkpoint(tmp_path / "ended")
+    del older["settings"]["optimiser"]["amsgrad"]
+    torch.save(older, tmp_path / "ended" / "last.pt")
+    assert small_training(tmp_path / "ended") == "epochs"
+    assert same_weights(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "ended"))
+    with pytest.raises(ValueError, match="optimiser.amsgrad was absent, is now True"):
+        small_training(tmp_path / "ended", optimiser={"amsgrad": True})
 
 
 @pytest.mark.parametrize(

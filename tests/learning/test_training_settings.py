@@ -47,6 +47,7 @@ def test_how_the_work_is_done_changes_no_fingerprint(name, value):
         ("threads", 2),
         ("average", 0.9),
         ("optimiser", {"lr": 0.02}),
+        ("optimiser", {"amsgrad": True}),
         ("devices", 3),
     ],
 )
@@ -54,6 +55,12 @@ def test_what_determines_results_changes_the_fingerprint(name, value):
     changed = settings(**{name: value})
     assert fingerprint_of(settings()) != fingerprint_of(changed)
     assert fingerprint_of(Method(training=settings())) != fingerprint_of(Method(training=changed))
+
+
+def test_trainings_from_before_amsgrad_are_those_without_it():
+    before = {key: value for key, value in settings().recipe()["optimiser"].items() if key != "amsgrad"}
+    assert settings().recipe()["optimiser"] == before
+    assert settings(optimiser={"amsgrad": True}).recipe()["optimiser"] == {**before, "amsgrad": True}
 
 
 def test_a_checkpoint_gets_all_settings_back():
@@ -74,6 +81,10 @@ def test_kept_epochs_are_the_regular_ones_and_those_that_are_named():
         ({"schedule": {"final_lr": 1.0}}, "schedule.final_lr 1.0: above optimiser.lr 0.01; the rate falls"),
         ({"schedule": {"final_lr": 0.0}}, "final_lr 0: an exponential never reaches 0"),
         ({"schedule": {"name": "one_cycle"}}, "warm_up 0: one_cycle begins with a rise"),
+        (
+            {"optimiser": {"name": "sgd", "amsgrad": True}},
+            "amsgrad true: sgd keeps no squares of gradients; take adam or adamw, or false",
+        ),
         ({"loss": "mae"}, "Input should be 'l1', 'l2', 'huber' or 'gaussian'"),
         ({"patience": 3}, "Extra inputs are not permitted"),
         ({"average": 1.0}, "Input should be less than 1"),

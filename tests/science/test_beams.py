@@ -2,7 +2,7 @@ import healpy as hp
 import numpy as np
 import pytest
 
-from cmbml.science.beams import ARCMIN, LARGEST_WINDOW_AT_CUT, beam_window, check_target_beam
+from cmbml.science.beams import ARCMIN, LARGEST_WINDOW_AT_CUT, beam_window, check_target_beam, window_ratio
 
 
 @pytest.mark.parametrize("fwhm_arcmin", [0, 5, 20.6, 300])
@@ -51,3 +51,16 @@ def test_the_limit_of_the_target_beam_is_where_the_message_says():
     assert check_target_beam(limit * 1.001, ell) == limit * 1.001
     with pytest.raises(ValueError, match=r"take a wider target beam or a higher lmax"):
         check_target_beam(limit * 0.999, ell)
+
+
+def test_the_ratio_brings_one_beam_to_another():
+    narrow, wide = (beam_window(fwhm * ARCMIN, 200) for fwhm in (10, 60))
+    np.testing.assert_allclose(narrow * window_ratio(wide, narrow), wide, rtol=1e-13)
+
+
+def test_where_a_beam_has_nothing_left_nothing_is_made_of_it():
+    beam = beam_window(1200 * ARCMIN, 1024)
+    assert beam[-1] == 0
+    ratio = window_ratio(beam_window(300 * ARCMIN, 1024), beam)
+    assert np.isfinite(ratio).all()
+    np.testing.assert_array_equal(ratio == 0, beam == 0)

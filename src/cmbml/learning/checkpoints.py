@@ -11,9 +11,10 @@ A checkpoint is a mapping of plain values and tensors, so that it loads without 
 `settings`      of the training, in JSON's types
 `facts`         what the network was trained on: channels, fields, beam, nside, transforms, seeds, ...
 `epoch`         epochs done
-`history`       one mapping per epoch: `epoch`, `step`, `train_loss`, `valid_loss`, `lr`, `seconds`
+`history`       one mapping per epoch: `epoch`, `step`, `train_loss`, `valid_loss`, `lr`, `seconds`, and of a
+                network with regularisers `penalty`, their part in the loss
 `stopped`       why the training ended, "" while it goes on
-`zero_loss`     validation loss of an output of zeros
+`zero_loss`     validation loss of an output of zeros, without regularisers
 `optimiser`     state of the optimiser
 `schedule`      batches done, which is all that the learning rate depends on
 `rng`           `seed` and number of the next epoch: every random number is drawn anew from them

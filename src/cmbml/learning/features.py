@@ -76,6 +76,37 @@ def _row(observations: Observations, channel: str, field: str) -> NDArray[Any]:
     return values
 
 
+def check_map(fields: NDArray[Any], name: str, *, nside: int, group: str) -> None:
+    """Check that a network can be given a map: that it has its resolution and a value in every pixel.
+
+    Parameters
+    ----------
+    fields
+        Shape (n_fields, npix).
+    name
+        What the map is of, for the message.
+    nside
+        HEALPix resolution of the network's maps.
+    group
+        Parameters that set it, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the map has another resolution, or pixels that are not finite or not observed.
+    """
+    npix = 12 * nside**2
+    if fields.shape[-1] != npix:
+        raise ValueError(
+            f"{name}: map has npix {fields.shape[-1]}, the network's has {npix} ({group}.nside {nside})"
+        )
+    bad = int(np.count_nonzero(~np.isfinite(fields) | is_unseen(fields)))
+    if bad:
+        raise ValueError(
+            f"{name}: {bad} pixels are not finite or not observed; a network needs a value in every pixel"
+        )
+
+
 def check_pixels(array: NDArray[Any], *, what: str, names: Sequence[str] = ()) -> None:
     """Check that a network can learn from an array: that its pixels are finite and observed.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from cmbml.science.threads import thread_count
 _TENSORS = frozenset({"weights", "unaveraged", "optimiser"})
 _KEPT = 2
 """How many networks a process keeps: they can be large."""
+
+L = TypeVar("L", bound="CheckpointLoader")
+"""Loader of a checkpoint."""
 
 _networks: dict[str, "Trained"] = {}
 
@@ -45,6 +48,32 @@ class Trained:
 
     network: nn.Module
     checkpoint: Mapping[str, Any]
+
+
+def chosen_checkpoint(checkpoints: Mapping[str, L], name: str, *, method: str) -> L:
+    """Return the loader of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoints
+        By name, what loads each that was kept.
+    name
+        The chosen one.
+    method
+        Whose network it is, for messages.
+
+    Raises
+    ------
+    ValueError
+        If it was not kept; names those that were.
+    """
+    if name not in checkpoints:
+        raise ValueError(
+            f"{method}_prediction.checkpoint {name}: not kept; there are {', '.join(checkpoints)}. Choose "
+            "one of them, or remove the training's folder and train anew with another "
+            f"{method}_training.checkpoint_every or checkpoint_also"
+        )
+    return checkpoints[name]
 
 
 def trained(loader: CheckpointLoader) -> Trained:

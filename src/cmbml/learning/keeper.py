@@ -92,12 +92,10 @@ class Keeper(Callback):
             )
 
     def _row(self, module: TrainingModule) -> dict[str, Any]:
-        train_loss, valid_loss = module.take_losses()
         return {
             "epoch": module.epoch + 1,
             "step": module.steps,
-            "train_loss": train_loss,
-            "valid_loss": valid_loss,
+            **module.take_losses(),
             "lr": module.rate,
             "seconds": time.monotonic() - self._epoch_began,
         }

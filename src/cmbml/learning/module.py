@@ -1,5 +1,6 @@
 """The one LightningModule: any network, any loss and optimiser of the settings."""
 
+import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cmbml.learning.losses import sky_losses
-from cmbml.learning.networks import load_weights
+from cmbml.learning.networks import load_weights, regularisation
 from cmbml.learning.samples import EpochOrder, Skies, batches_of
 from cmbml.learning.schedules import learning_rate
 from cmbml.learning.settings import TrainingSettings
@@ -53,7 +54,7 @@ class TrainingModule(LightningModule):
     Parameters
     ----------
     network
-        Maps (batch, n_features, ...) to (batch, n_outputs, ...).
+        Maps (batch, n_features, ...) to (batch, n_outputs, ...); may be `Regularised`.
     settings
         Of the training.
     train_skies, valid_skies
@@ -82,7 +83,7 @@ class TrainingModule(LightningModule):
         self.steps = int(start["history"][-1]["step"]) if start and start["history"] else 0
         self.zero_loss = float(start["zero_loss"]) if start else float("nan")
         self.rate = 0.0
-        self.losses = {name: MeanOfSkies() for name in ("train", "valid", "zero")}
+        self.losses = {name: MeanOfSkies() for name in ("train", "valid", "zero", "penalty")}
         self._orders: dict[str, EpochOrder] = {}
 
     # ---- What lightning asks for ---------------------------------------------
@@ -99,7 +100,9 @@ class TrainingModule(LightningModule):
         if wanted.name == "sgd":
             return torch.optim.SGD(groups, lr=wanted.lr, momentum=wanted.betas[0], fused=True)
         kind = torch.optim.AdamW if wanted.name == "adamw" else torch.optim.Adam
-        return kind(groups, lr=wanted.lr, betas=wanted.betas, fused=True)  # one pass: a fifth of the time
+        return kind(  # fused: one pass, a fifth of the time
+            groups, lr=wanted.lr, betas=wanted.betas, amsgrad=wanted.amsgrad, fused=True
+        )
 
     def train_dataloader(self) -> "DataLoader[Any]":
         """Return the batches of the training split, in an order drawn for every epoch."""
@@ -145,6 +148,7 @@ class TrainingModule(LightningModule):
         for _ in range(self.settings.steps_per_batch):
             optimiser.zero_grad()
             losses = sky_losses(self.network(features), target, weights, settings=self.settings)
+            losses = self._with_penalty(losses, counted, self.network, watched=self.valid_skies is None)
             self.manual_backward((losses * share).sum())
             self.losses["train"].add(losses, counted)
             self._prepare_gradients(losses)
@@ -163,6 +167,7 @@ class TrainingModule(LightningModule):
         features, target, weights = batch
         counted, _ = self._counted("valid", batch_idx, target)
         losses = sky_losses(self.used(self._laid_out(features)), target, weights, settings=self.settings)
+        losses = self._with_penalty(losses, counted, self.used, watched=True)
         self.losses["valid"].add(losses, counted)
         self._add_zero_loss(target, weights, counted)
 
@@ -178,12 +183,20 @@ class TrainingModule(LightningModule):
         """The network that is validated and kept: the average where there is one."""
         return self.network if self.averaged is None else self.averaged
 
-    def take_losses(self) -> tuple[float, float]:
-        """Return the mean losses of the epoch, of training and validation, over all devices."""
+    def take_losses(self) -> dict[str, float]:
+        """Return the mean losses of the epoch over all devices.
+
+        Returns
+        -------
+        dict
+            `train_loss` and `valid_loss`; of a regularised network also `penalty`, its part in that of them
+            by which the training is judged.
+        """
         means = {name: mean.take(self._sum_over_devices) for name, mean in self.losses.items()}
         if self.epoch == 0:
             self.zero_loss = means["zero"]
-        return means["train"], means["valid"]
+        losses = {"train_loss": means["train"], "valid_loss": means["valid"]}
+        return losses if math.isnan(means["penalty"]) else {**losses, "penalty": means["penalty"]}
 
     # ---- Its own ---------------------------------------------------------------
 
@@ -203,6 +216,18 @@ class TrainingModule(LightningModule):
         size = self.settings.batch_size // self.trainer.world_size
         counted, everywhere = self._orders[split].counted(batch_idx, size=size, skies=len(target))
         return counted.to(target), everywhere
+
+    def _with_penalty(self, losses: Tensor, counted: Tensor, network: nn.Module, *, watched: bool) -> Tensor:
+        """Return losses of skies with what the network's weights cost added to each.
+
+        Shares of skies sum to one over all devices, so that the cost and its gradient count once.
+        """
+        cost = regularisation(network)
+        if cost is None:
+            return losses
+        if watched:
+            self.losses["penalty"].add(cost.expand_as(losses), counted)
+        return losses + cost.to(losses)
 
     def _add_zero_loss(self, target: Tensor, weights: Tensor, counted: Tensor) -> None:
         """Add the losses of an output of zeros, once and for all in the first epoch."""

@@ -4,9 +4,36 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Regularised(Protocol):
+    """A network that says what its weights cost, whatever the skies."""
+
+    def regularisation(self) -> Tensor:
+        """Return a scalar with a gradient, which is added to the loss of every sky."""
+
+
+def regularisation(network: nn.Module) -> Tensor | None:
+    """Return what is added to the loss of every sky; None if the network has nothing of the kind.
+
+    Raises
+    ------
+    ValueError
+        If it is no scalar.
+    """
+    if not isinstance(network, Regularised):
+        return None
+    cost = network.regularisation()
+    if cost.ndim:
+        raise ValueError(
+            f"network {type(network).__name__}: regularisation() has shape {tuple(cost.shape)}, it must be a "
+            "scalar; sum it"
+        )
+    return cost
 
 
 @dataclass(frozen=True)

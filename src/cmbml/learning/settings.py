@@ -1,5 +1,6 @@
 """Settings of a training, checked before anything runs."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -30,7 +31,7 @@ class Optimiser(BaseModel):
     References
     ----------
     Kingma & Ba 2015, arXiv:1412.6980, algorithm 1 (Adam). Loshchilov & Hutter 2019, arXiv:1711.05101,
-    algorithm 2 (AdamW).
+    algorithm 2 (AdamW). Reddi, Kale & Kumar 2018, arXiv:1904.09237, algorithm 2 (AMSGrad).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,16 @@ class Optimiser(BaseModel):
 
     weight_decay: NonNegativeFloat
     """Pull of weights to zero per step and unit of learning rate; biases and norms are left alone."""
+
+    amsgrad: bool
+    """Whether steps are divided by the largest mean of the square so far, so that a rare large gradient is
+    not forgotten; of `adam` and `adamw`."""
+
+    @model_validator(mode="after")
+    def _has_a_square(self) -> Self:
+        if self.amsgrad and self.name == "sgd":
+            raise ValueError("amsgrad true: sgd keeps no squares of gradients; take adam or adamw, or false")
+        return self
 
 
 class Schedule(BaseModel):
@@ -228,9 +239,19 @@ class TrainingSettings(BaseModel):
     ) -> dict[str, Any]:
         """Leave out of a recipe what does not determine results."""
         fields: dict[str, Any] = serialise(self)
-        if info.context and info.context.get("recipe"):
-            return {name: value for name, value in fields.items() if name not in self.NOT_IN_RESULTS}
-        return fields
+        return self.results_of(fields) if info.context and info.context.get("recipe") else fields
+
+    @classmethod
+    def results_of(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return of settings in JSON's types, also of those of older checkpoints, what determines results.
+
+        Settings that came later are left out where they ask for what was done before, so that trainings of
+        that time stay what they are.
+        """
+        kept = {name: value for name, value in fields.items() if name not in cls.NOT_IN_RESULTS}
+        if not kept["optimiser"].get("amsgrad"):
+            kept["optimiser"] = {name: v for name, v in kept["optimiser"].items() if name != "amsgrad"}
+        return kept
 
     def recipe(self) -> dict[str, Any]:
         """Return what determines results, in JSON's types."""
@@ -244,3 +265,12 @@ class TrainingSettings(BaseModel):
     def kept_checkpoints(self) -> tuple[str, ...]:
         """Return the names of all checkpoints that a training to its last epoch keeps."""
         return ("best", "last", *map(checkpoint_name, sorted(self.kept_epochs())))
+
+
+class PredictionSettings(BaseModel):
+    """Which network cleans."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: str
+    """"best" (by the validation loss), "last", or one that was kept, such as "epoch_0005"."""

@@ -61,7 +61,7 @@ def checkpoint_size(spec: NetworkSpec, settings: TrainingSettings) -> int:
     with torch.device("meta"):
         network = spec.build()
     copies = 1 if settings.average is None else 2
-    states = _STATES[settings.optimiser.name]
+    states = _STATES[settings.optimiser.name] + settings.optimiser.amsgrad
     learnt = list(network.parameters())
     tensors = [*network.state_dict().values()] * copies + learnt * states
     numbers: int = sum(value.numel() for value in tensors)

@@ -18,6 +18,14 @@ def watched_loss(row: Mapping[str, float]) -> float:
     return row["train_loss"] if math.isnan(row["valid_loss"]) else row["valid_loss"]
 
 
+def data_loss(row: Mapping[str, float]) -> float:
+    """Return the part of the watched loss that comes from the skies, without the network's regularisers.
+
+    They know nothing of what has been learnt, and may be of either sign.
+    """
+    return watched_loss(row) - row.get("penalty", 0.0)
+
+
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
     """Return the number of the epoch with the lowest loss, the first of several."""
     return int(min(history, key=watched_loss)["epoch"])
@@ -35,7 +43,7 @@ def end_of_training(
     settings
         Of the training.
     zero_loss
-        Validation loss of an output of zeros.
+        Validation loss of an output of zeros, without regularisers.
     """
     losses = [watched_loss(row) for row in history]
     lowest, falling, stopping = min(losses), settings.stop_if_not_falling, settings.early_stopping
@@ -44,7 +52,7 @@ def end_of_training(
     ):
         return "diverged"
     waited = falling.after_epochs is not None and len(losses) >= falling.after_epochs
-    if waited and lowest >= falling.share * zero_loss:
+    if waited and min(map(data_loss, history)) >= falling.share * zero_loss:
         return "not_falling"
     if len(losses) >= settings.epochs:
         return "epochs"
@@ -78,7 +86,7 @@ def failure_message(checkpoint: Mapping[str, Any], settings: TrainingSettings, d
         )
     else:
         what = (
-            f"after {last['epoch']} epochs the lowest loss is {watched_loss(history[best - 1]):.4g}, not "
+            f"after {last['epoch']} epochs the lowest loss is {min(map(data_loss, history)):.4g}, not "
             f"below {settings.stop_if_not_falling.share} of the {checkpoint['zero_loss']:.4g} of an output "
             "of zeros: the network has not learnt (stop_if_not_falling)"
         )

@@ -116,8 +116,11 @@ def _check_same_training(
         check_is_checkpoint(start)
     except ValueError as error:
         raise ValueError(f"{directory}/last.pt: {error}") from error
-    before = {key: value for key, value in start["settings"].items() if key not in settings.NOT_IN_RESULTS}
-    old = {"settings": before, "network": start["network"], "facts": start["facts"]}
+    old = {
+        "settings": settings.results_of(start["settings"]),
+        "network": start["network"],
+        "facts": start["facts"],
+    }
     differing = changes(old, {"settings": settings.recipe(), **described})
     if differing:
         raise ValueError(

@@ -161,6 +161,18 @@ TransformSettings = Annotated[
 """Settings of any one transform, told apart by `kind`."""
 
 
+class ScalingSettings(BaseModel):
+    """How features and target are scaled, by what the training split holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: tuple[TransformSettings, ...]
+    """Transforms of the features, one after the other."""
+
+    target: tuple[TransformSettings, ...]
+    """Transforms of the target; the network's output goes through their inverse."""
+
+
 def build_transform(settings: Sequence[_Settings], names: Sequence[str]) -> Transform:
     """Return the transforms of a list of settings as one, in their order; none leaves features as they are.
 

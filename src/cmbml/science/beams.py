@@ -40,6 +40,29 @@ def beam_window(fwhm: float, lmax: int) -> NDArray[np.float64]:
     return window
 
 
+def window_ratio(window: NDArray[np.float64], beam: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what brings a map from one beam to another: window / beam, where there is something to bring.
+
+    Parameters
+    ----------
+    window
+        Of the beam that the map is to have, shape (lmax + 1,).
+    beam
+        Of the beam that it has, of the same shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (lmax + 1,); 0 where `beam` is 0, as that of a wide beam is in double precision at high l.
+
+    Examples
+    --------
+    >>> window_ratio(np.array([1.0, 0.5, 0.25]), np.array([1.0, 0.25, 0.0])).tolist()
+    [1.0, 2.0, 0.0]
+    """
+    return np.divide(window, beam, out=np.zeros_like(beam), where=beam > 0)
+
+
 def check_target_beam(fwhm_arcmin: float, lmax: int) -> float:
     """Return `fwhm_arcmin` if maps at that beam are set by it and not by lmax.
 

@@ -5,12 +5,12 @@ import pytest
 
 from cmbml.datasets import CheckpointDataset
 from cmbml.learning.inference import network_of, predict
+from cmbml.learning.settings import PredictionSettings
 from cmbml.learning.transform import transform_from_state
 from cmbml.partitions import Known, lift
-from cmbml.pipelines.cmbnncs.cleaning import chosen_checkpoint, clean_simulation
+from cmbml.pipelines.cmbnncs.cleaning import clean_simulation
 from cmbml.pipelines.cmbnncs.features import cleaned_map, make_features
 from cmbml.pipelines.cmbnncs.nodes import clean
-from cmbml.pipelines.cmbnncs.settings import PredictionSettings
 from cmbml.science.harmonics import alm_to_map, filter_alm
 from cmbml.science.instrument import Channel, Instrument, Observations
 from cmbml.science.skymap import beam_header
@@ -197,13 +197,11 @@ def test_a_truncated_checkpoint_is_named(checkpoints, tmp_path):
 
 
 def test_a_checkpoint_that_was_not_kept_is_named_with_those_that_were(checkpoints):
-    assert chosen_checkpoint(checkpoints, "last") is checkpoints["last"]
-    message = (
-        "cmbnncs_prediction.checkpoint epoch_0003: not kept; there are best, epoch_0000, epoch_0002, .*last. "
-        "Choose one of them, or remove the training.s folder and train anew with another cmbnncs_training"
-    )
-    with pytest.raises(ValueError, match=message):
-        chosen_checkpoint(checkpoints, "epoch_0003")
+    skies = {"sim0000": Known(sky(20)[0], "sky")}
+    with pytest.raises(
+        ValueError, match="cmbnncs_prediction.checkpoint epoch_0003: not kept; there are best"
+    ):
+        clean(skies, INSTRUMENT, checkpoints, data(), PredictionSettings(checkpoint="epoch_0003"))
 
 
 def test_observations_of_another_instrument_are_refused(checkpoints):

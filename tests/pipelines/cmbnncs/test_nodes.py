@@ -1,11 +1,11 @@
 """What a product of CMBNNCS depends on, and what it does not."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
 from cmbml.datasets import TrainingFolderDataset
+from cmbml.learning.settings import PredictionSettings
 from cmbml.partitions import Known, lift
 from cmbml.pipelines.cmbnncs.nodes import (
     clean,
@@ -16,7 +16,6 @@ from cmbml.pipelines.cmbnncs.nodes import (
     train_network,
 )
 from cmbml.pipelines.cmbnncs.pipeline import create_cleaning_pipeline, create_pipeline
-from cmbml.pipelines.cmbnncs.settings import PredictionSettings
 from tests.learning.small_trainings import settings
 from tests.pipelines.cmbnncs.small_skies import (
     INSTRUMENT,
@@ -61,6 +60,12 @@ def test_features_know_nothing_of_the_network_and_its_training():
     assert read["prepare_features"] == read["prepare_targets"] == {"params:cmbnncs"}
     assert read["fit_scaling"] == {"params:cmbnncs", "params:cmbnncs_scaling"}
     assert read["clean"] == {"params:cmbnncs", "params:cmbnncs_prediction"}
+
+
+def test_the_scaling_is_fitted_to_the_training_split_and_to_no_other():
+    (node,) = [node for node in create_pipeline().nodes if node.func.__name__ == "fit_scaling"]
+    read = {name for name in node.inputs if not name.startswith("params:")}
+    assert read == {"cmbnncs_features_train", "cmbnncs_targets_train", "instrument"}
 
 
 def test_skies_that_were_learnt_from_are_cleaned_as_those_of_the_test_split_and_train_nothing():
@@ -158,11 +163,3 @@ def test_the_losses_are_a_table_and_a_figure(tmp_path):
     (best,) = [label for label in drawn if label.startswith("best: ")]
     assert best.endswith(f"at epoch {losses['epoch'][losses['valid_loss'].idxmin()]}")
     np.testing.assert_array_equal(bottom.get_lines()[0].get_ydata(), losses["lr"])
-
-
-def test_losses_without_a_validation_split_are_drawn_too():
-    from cmbml.pipelines.cmbnncs.figures import losses_figure
-
-    rows = [{"epoch": n, "train_loss": 1.0 / n, "valid_loss": np.nan, "lr": 0.1} for n in (1, 2)]
-    top, _ = losses_figure(pd.DataFrame(rows), title="a").axes
-    assert [line.get_label() for line in top.get_lines()] == ["training"]

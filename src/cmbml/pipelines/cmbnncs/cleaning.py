@@ -14,23 +14,6 @@ from cmbml.science.instrument import Instrument, Observations
 from cmbml.science.skymap import SkyMap
 
 
-def chosen_checkpoint(checkpoints: Mapping[str, Loader], name: str) -> Loader:
-    """Return the loader of a checkpoint.
-
-    Raises
-    ------
-    ValueError
-        If it was not kept; names those that were.
-    """
-    if name not in checkpoints:
-        raise ValueError(
-            f"cmbnncs_prediction.checkpoint {name}: not kept; there are {', '.join(checkpoints)}. Choose one "
-            "of them, or remove the training's folder and train anew with another "
-            "cmbnncs_training.checkpoint_every or checkpoint_also"
-        )
-    return checkpoints[name]
-
-
 def clean_simulation(
     observations: Observations, checkpoint: Loader, instrument: Instrument, settings: Cmbnncs
 ) -> SkyMap:

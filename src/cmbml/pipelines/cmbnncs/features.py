@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from cmbml.learning import features as learnt
 from cmbml.pipelines.cmbnncs.settings import Cmbnncs
-from cmbml.science.beams import ARCMIN, beam_window
+from cmbml.science.beams import ARCMIN, beam_window, window_ratio
 from cmbml.science.harmonics import alm_to_map, filter_alm, map_to_alm
 from cmbml.science.instrument import Channel, Instrument, Observations, channel_names
 from cmbml.science.planes import map_to_plane, plane_to_map
-from cmbml.science.skymap import SkyMap, beam_header, is_unseen
+from cmbml.science.skymap import SkyMap, beam_header
 from cmbml.science.units import MAP_UNIT
 
 FEATURES_VERSION = 1
@@ -126,7 +126,7 @@ def make_features(observations: Observations, instrument: Instrument, settings: 
     channels = ordered_channels(instrument, settings)
     maps = observations.stokes(Instrument(channels))
     for channel, fields in zip(channels, maps, strict=True):
-        _check_map(fields, f"channel {channel.name}", settings)
+        learnt.check_map(fields, f"channel {channel.name}", nside=settings.nside, group="cmbnncs")
     if settings.inputs == "differences":
         maps = _differences(maps, channels, settings)
     return np.asarray(map_to_plane(np.concatenate(maps).astype(np.float32)))
@@ -151,7 +151,7 @@ def make_target(truth: SkyMap, settings: Cmbnncs) -> Array:
             "simulate stokes IQU, or set cmbnncs.stokes to I"
         )
     values = truth.values[: len(settings.stokes)]
-    _check_map(values, "truth", settings)
+    learnt.check_map(values, "truth", nside=settings.nside, group="cmbnncs")
     if settings.target == "unbeamed":
         common = beam_window(settings.fwhm_arcmin * ARCMIN, settings.lmax)
         values = _filtered(values, target_window(settings) / common, settings)
@@ -189,34 +189,15 @@ def _differences(maps: Sequence[Array], channels: Sequence[Channel], settings: C
     beams = [channel.beam_window(settings.lmax) for channel in channels]
     common = beam_window(settings.fwhm_arcmin * ARCMIN, settings.lmax)
     reference, own = alm[0], beams[0]
-    features = [alm_to_map(filter_alm(reference, _ratio(target_window(settings), own)), settings.nside)]
+    features = [alm_to_map(filter_alm(reference, window_ratio(target_window(settings), own)), settings.nside)]
     for fields, beam in zip(alm[1:], beams[1:], strict=True):
         window = np.minimum(beam, common)
-        same = filter_alm(reference[: len(fields)], _ratio(window, own))
-        difference = filter_alm(fields, _ratio(window, beam)) - same
+        same = filter_alm(reference[: len(fields)], window_ratio(window, own))
+        difference = filter_alm(fields, window_ratio(window, beam)) - same
         features.append(alm_to_map(difference, settings.nside))
     return features
-
-
-def _ratio(window: NDArray[np.float64], beam: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return window / beam, and 0 where a beam has nothing left in double precision."""
-    return np.divide(window, beam, out=np.zeros_like(beam), where=beam > 0)
 
 
 def _filtered(maps: Array, window: NDArray[np.float64], settings: Cmbnncs) -> Array:
     alm = map_to_alm(np.asarray(maps, dtype=np.float64), settings.lmax)
     return alm_to_map(filter_alm(alm, window), settings.nside)
-
-
-def _check_map(fields: Array, name: str, settings: Cmbnncs) -> None:
-    npix = 12 * settings.nside**2
-    if fields.shape[-1] != npix:
-        raise ValueError(
-            f"{name}: map has npix {fields.shape[-1]}, the network's has {npix} "
-            f"(cmbnncs.nside {settings.nside})"
-        )
-    bad = int(np.count_nonzero(~np.isfinite(fields) | is_unseen(fields)))
-    if bad:
-        raise ValueError(
-            f"{name}: {bad} pixels are not finite or not observed; a network needs a value in every pixel"
-        )

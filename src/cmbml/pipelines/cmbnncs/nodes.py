@@ -7,9 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cmbml.learning.checkpoints import history_rows
-from cmbml.learning.settings import TrainingSettings
+from cmbml.learning.figures import losses_figure
+from cmbml.learning.inference import chosen_checkpoint
+from cmbml.learning.scaling import fit_transforms, scaling_table
+from cmbml.learning.settings import PredictionSettings, TrainingSettings
+from cmbml.learning.transform_settings import ScalingSettings
 from cmbml.partitions import Loader, Partition, check_origin, lift, restrict
-from cmbml.pipelines.cmbnncs.cleaning import chosen_checkpoint, clean_simulation
+from cmbml.pipelines.cmbnncs.cleaning import clean_simulation
 from cmbml.pipelines.cmbnncs.features import (
     FEATURES_VERSION,
     feature_names,
@@ -18,15 +22,7 @@ from cmbml.pipelines.cmbnncs.features import (
     ordered_channels,
     used_channels,
 )
-from cmbml.pipelines.cmbnncs.figures import losses_figure
-from cmbml.pipelines.cmbnncs.scaling import fit_transforms, scaling_table
-from cmbml.pipelines.cmbnncs.settings import (
-    Cmbnncs,
-    LearningSettings,
-    NetworkSettings,
-    PredictionSettings,
-    ScalingSettings,
-)
+from cmbml.pipelines.cmbnncs.settings import Cmbnncs, LearningSettings, NetworkSettings
 from cmbml.pipelines.cmbnncs.training import CleanerSettings, check_kinds, train_cleaner
 from cmbml.science.instrument import Instrument
 from cmbml.science.skymap import SkyMap
@@ -225,7 +221,7 @@ def clean(
         shared={"instrument": used_channels(instrument, cmbnncs)},
         parameters={
             "settings": _resolved(cmbnncs, instrument),
-            "checkpoint": chosen_checkpoint(checkpoints, cmbnncs_prediction.checkpoint),
+            "checkpoint": chosen_checkpoint(checkpoints, cmbnncs_prediction.checkpoint, method="cmbnncs"),
         },
     )
 

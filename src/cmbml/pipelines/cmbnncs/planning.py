@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cmbml.learning.scaling import target_names
 from cmbml.learning.sizes import LearningSizes, checkpoint_size
 from cmbml.learning.transform_settings import build_transform
 from cmbml.learning.transforms import Factor
 from cmbml.pipelines.cmbnncs.features import feature_names, ordered_channels, used_channels
-from cmbml.pipelines.cmbnncs.scaling import target_names
 from cmbml.pipelines.cmbnncs.settings import Cmbnncs
 from cmbml.pipelines.cmbnncs.training import CleanerSettings, check_kinds, network_spec
 from cmbml.science.instrument import Instrument

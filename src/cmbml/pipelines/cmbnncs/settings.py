@@ -12,7 +12,6 @@ from pydantic import (
     model_validator,
 )
 
-from cmbml.learning.transform_settings import TransformSettings
 from cmbml.pipelines.cmbnncs.network import fitting_depths
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.pixels import check_band_limit, check_nside
@@ -88,16 +87,6 @@ class Cmbnncs(Group):
         return self.model_copy(update={"channels": "all", "reference": "auto", "inputs": "maps"})
 
 
-class ScalingSettings(Group):
-    """How features and target are scaled, by what the training split holds."""
-
-    features: tuple[TransformSettings, ...]
-    """Transforms of the features, one after the other."""
-
-    target: tuple[TransformSettings, ...]
-    """Transforms of the target; the network's output goes through their inverse."""
-
-
 class NetworkSettings(Group):
     """The network."""
 
@@ -166,10 +155,3 @@ class LearningSettings(Group):
 
     masked_weight: Annotated[float, Field(ge=0, le=1)]
     """Weight in the loss of pixels that the mask leaves out; those that it keeps have 1."""
-
-
-class PredictionSettings(Group):
-    """Which network cleans."""
-
-    checkpoint: str
-    """"best" (by the validation loss), "last", or one that was kept, such as "epoch_0005"."""

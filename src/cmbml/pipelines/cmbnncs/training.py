@@ -66,7 +66,7 @@ def train_cleaner(
     train_features, train_targets, valid_features, valid_targets
         By simulation, what loads an array (n_features or n_fields, 4 nside, 3 nside), uK_CMB.
     scaling
-        States of the fitted transforms, see `cmbml.pipelines.cmbnncs.scaling.fit_transforms`.
+        States of the fitted transforms, see `cmbml.learning.scaling.fit_transforms`.
     instrument
         The channels that were simulated.
     mask

@@ -7,8 +7,7 @@ import pandas as pd
 
 from cmbml.learning.map_datasets import LoadedArrays, Loaders
 from cmbml.learning.transform import transform_from_state
-from cmbml.learning.transform_settings import build_transform
-from cmbml.pipelines.cmbnncs.settings import ScalingSettings
+from cmbml.learning.transform_settings import ScalingSettings, build_transform
 
 
 def fit_transforms(
@@ -19,7 +18,7 @@ def fit_transforms(
     Parameters
     ----------
     features, targets
-        By simulation of the training split, what loads an array (n_features or n_fields, 4 nside, 3 nside).
+        By simulation of the training split, what loads an array (n_features or n_fields, ...).
     names
         What each feature is.
     settings
