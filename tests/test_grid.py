@@ -280,6 +280,19 @@ def test_results_are_named_on_the_console_where_parameters_do_not_tell_them_apar
     assert "D_l deviation" not in headings[0]  # nowhere a number
 
 
+def test_predicted_errors_are_on_the_console_where_any_result_has_them():
+    numbers = {"coverage_1sigma_mean": 0.68, "coverage_1sigma_std": 0.01}
+    with_errors = comparison(2.0, "petroff").assign(**numbers)
+    tables = {"main": comparison(1.0), "other": with_errors}  # main was compared before there were error maps
+    for chosen, shown in ((tables, True), ({"main": tables["main"]}, False)):
+        table = console_table(results_table(chosen, {}), title="")
+        columns = {str(column.header): list(column.cells) for column in table.columns}
+        assert ("within 1 sigma" in columns) == shown
+        assert "predicted error, uK" not in columns
+        if shown:
+            assert columns["within 1 sigma"] == ["", "0.68 ± 0.01"]
+
+
 @pytest.fixture
 def reports(tmp_path) -> Path:
     """Results of a grid, of which one was not compared, and others without a record."""

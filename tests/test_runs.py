@@ -6,11 +6,14 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from cmbml.datasets import HealpixMapDataset
+from cmbml.science.skymap import SkyMap, beam_header
 from tests.kedro_runs import ROOT, files, plan_of, run, start
 
 pytestmark = pytest.mark.slow
@@ -185,6 +188,36 @@ def test_cleaned_maps_of_older_skies_are_not_compared_with_new_ones(simulated, t
     run("--pipelines", "simulation", *skies, data=tmp_path / "data", seed=2, on_mismatch="recompute")
     with pytest.raises(RuntimeError, match="cleaned map sim0000: made from another observations"):
         run("--pipelines", "analysis", data=tmp_path / "data")
+
+
+def test_error_maps_of_any_method_are_compared_with_its_errors(simulated, tmp_path):
+    """Wherever they come from: here another program has laid them beside pyilc's maps."""
+    data = tmp_path / "data"
+    shutil.copytree(simulated, data)
+    before = pd.read_csv(data / "08_reporting/main/metrics.csv")
+    assert before["coverage_1sigma"].isna().all()
+    own = before[before["method"] == "pyilc"].set_index("simulation")["rmse_uK"]
+    errors = data / "07_model_output/main/pyilc/errors/test"
+    for name, rmse in own.items():
+        sky = SkyMap(np.full((1, 12 * 16**2), 2 * rmse), "uK_CMB", ("I_ERROR",), beam_header(300, 32))
+        HealpixMapDataset(filepath=errors / f"{name}.fits").save(sky)
+    with pytest.raises(RuntimeError, match="another configuration: input errors has changed"):
+        run("--pipelines", "analysis", data=data)
+    run("--pipelines", "analysis", data=data, on_mismatch="recompute")
+    table = pd.read_csv(data / "08_reporting/main/comparison.csv").set_index(["field", "method"])
+    found = table.loc["I", "pyilc"]
+    assert found["reduced_chi2_mean"] == pytest.approx(0.25, rel=1e-4)
+    assert found["mean_predicted_error_uK_mean"] == pytest.approx(2 * own.mean(), rel=1e-4)
+    assert 0.9 < found["coverage_1sigma_mean"] < 1  # 0.954 for a Gaussian
+    others = table.drop(index=("I", "pyilc"))
+    assert others["coverage_1sigma_mean"].isna().all()
+    bins = pd.read_csv(data / "08_reporting/main/calibration.csv")
+    assert bins["method"].tolist() == ["pyilc", "pyilc"]  # all predictions are equal: one bin for each sky
+    os.truncate(errors / "sim0001.fits", 2880)
+    with pytest.raises(
+        RuntimeError, match="metrics/pyilc/test: 1 of 2 partitions failed.*errors/test/sim0001"
+    ):
+        run("--pipelines", "analysis", data=data, on_mismatch="recompute")
 
 
 def test_a_parameter_that_the_run_does_not_read_is_refused(simulated):

@@ -19,12 +19,15 @@ from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.scaling import fit_transforms, scaling_table
 from cmbml.learning.sizes import LearningSizes, checkpoint_size
 from cmbml.learning.transform_settings import ScalingSettings
+from cmbml.pipelines.analysis.compare import measure
+from cmbml.pipelines.analysis.nodes import prepare_mask
 from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Observations
 from cmbml.science.skymap import SkyMap
 from cmbml.science.spectra import PowerSpectra, TheorySpectra
 from cmbml.volumes import PRODUCTS, Dimensions, Volume, fits_alm, fits_map
 from tests.learning.small_trainings import SPEC, settings, small_training
+from tests.pipelines.analysis.error_maps import ANALYSIS
 from tests.pipelines.simulation.noise_inputs import noise_settings
 
 POLARISED = Dimensions(
@@ -37,6 +40,7 @@ POLARISED = Dimensions(
     foreground_components=6,
     shared_components=0,
     methods={"pyilc": 1},
+    predicting=frozenset(),
     bands=8,
     compared=2,
     noise=noise_settings(kind="sensitivity"),
@@ -98,6 +102,46 @@ def test_shared_foregrounds_grow_with_components_channels_fields_and_coefficient
     given = replace(POLARISED, shared_components=8)
     found = PRODUCTS["foreground_alm"](given, "foreground_alm").size
     assert found == pytest.approx(8 * 3 * 3 * alm_size(32) * 8, rel=0.02)
+
+
+@pytest.mark.parametrize("product", ["cleaned", "errors", "error_masks"])
+def test_maps_of_a_method_have_the_fields_that_it_cleans(product):
+    estimate = PRODUCTS[f"{{method}}_{product}_{{split}}"]
+    given = replace(POLARISED, methods={"pyilc": 1, "iqu": 3})
+    found = [estimate(given, f"{method}_{product}_test") for method in ("pyilc", "iqu")]
+    assert found == [fits_map(16, 1), fits_map(16, 3)]
+
+
+@pytest.mark.parametrize("with_errors", [False, True])
+def test_the_record_of_a_method_is_as_large_as_its_file(tmp_path, with_errors):
+    rng = np.random.default_rng(0)
+    truth, error, sigma = 50 * rng.normal(size=(3, 1, 3072))
+    sigma = 1 + np.abs(sigma)
+    mask = prepare_mask(SkyMap(np.ones((1, 3072)), ""), ANALYSIS)
+    errors = SkyMap(sigma, "uK_CMB", ("I_ERROR",)) if with_errors else None
+    record = measure(SkyMap(truth, "uK_CMB"), SkyMap(truth + error, "uK_CMB"), mask, ANALYSIS, errors)
+    JsonRecordDataset(filepath=tmp_path / "sim0000.json").save(record)
+    bands = len(record["spectra"])
+    given = replace(POLARISED, bands=bands, predicting=frozenset({"pyilc"} if with_errors else ()))
+    found = PRODUCTS["{method}_metrics_{split}"](given, "pyilc_metrics_test")
+    assert found.size == pytest.approx(on_disk(tmp_path).size, rel=0.1)
+
+
+def test_tables_grow_with_the_methods_that_predict_errors(tmp_path):
+    counts = {"compared": 30, "methods": {"pyilc": 1, "petroff": 1}}
+    none, one = (replace(POLARISED, predicting=frozenset(names), **counts) for names in ((), ("petroff",)))
+    bins = pd.DataFrame(
+        [
+            ["petroff", "test", f"sim{k:04d}", "I", b, 12.34567, 13.45678, 98765]
+            for k in range(30)
+            for b in range(20)
+        ]
+    )
+    bins.to_csv(tmp_path / "bins.csv", index=False, float_format="%.6g")
+    assert PRODUCTS["report_calibration"](one, "").size == pytest.approx(on_disk(tmp_path).size, rel=0.1)
+    assert PRODUCTS["report_calibration"](none, "").size < 100
+    for name in ("report_comparison", "report_metrics", "report_sky_figures", "report_calibration_figure"):
+        assert PRODUCTS[name](one, name).size > PRODUCTS[name](none, name).size
 
 
 def test_the_record_of_single_channels_has_every_channel():

@@ -15,6 +15,7 @@ from kedro_datasets.partitions import PartitionedDataset
 from cmbml.datasets import ChannelFilesDataset, DeferredDataset, ParallelPartitionedDataset
 from cmbml.hooks import CheckHooks
 from cmbml.pipeline_registry import main_job
+from cmbml.pipelines import method_names
 from cmbml.science.instrument import channel_names
 from cmbml.settings import HOOKS
 from cmbml.volumes import PRODUCTS, Dimensions, dimensions_of
@@ -205,6 +206,7 @@ def make_plan(
         table,
         container="hdf5" if "Hdf5" in _described(catalog, "test_observations", "dataset_type") else "fits",
         compared=min(len(_wanted(name, catalog, parameters)) for name in ("test_cmb", "any_cleaned_test")),
+        predicting=[method for method in method_names() if f"{method}_errors_test" in makers],
     )
     products = _products(pipeline, catalog, parameters, dimensions)
     free = sorted(name for name in pipeline.inputs() if not name.startswith("params:"))

@@ -17,6 +17,8 @@ _SHOWN = {
     "psnr_dB": "PSNR, dB",
     "r2": "R2",
     "dl_deviation": "D_l deviation",
+    "coverage_1sigma": "within 1 sigma",
+    "mean_predicted_error_uK": "predicted error, uK",
 }
 """Metrics on the console, and their headings; the file has all of them."""
 
@@ -106,7 +108,8 @@ def console_table(table: pd.DataFrame, *, title: str) -> Table:
     named = [str(column) for column in table.columns[1:metric]]
     if not named or bool((table[named].isna()).all(axis="columns").any()):
         named = ["results", *named]  # parameters do not tell all of them apart
-    metrics = [name for name in _SHOWN if table[f"{name}_mean"].notna().any()]
+    columns = {name: f"{name}_mean" for name in _SHOWN}  # comparisons of earlier versions lack some
+    metrics = [name for name, mean in columns.items() if mean in table and table[mean].notna().any()]
     shown = Table(title=title)
     for column in [*named, *_KEYS[1:]]:
         shown.add_column(column, overflow="fold")

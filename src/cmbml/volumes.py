@@ -5,13 +5,14 @@ files of the results; the small marks by which partitions resume are not counted
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cmbml.learning.sizes import LearningSizes
 from cmbml.learning_checks import planning_of
 from cmbml.pipelines import method_names
+from cmbml.pipelines.analysis.calibration import N_BINS
 from cmbml.pipelines.analysis.spectra import band_edges
 from cmbml.pipelines.assets.catalogue import is_lfi
 from cmbml.pipelines.simulation.cmb import unlensed_lmax
@@ -28,6 +29,9 @@ _TEXT_NUMBER, _TEXT_MULTIPOLE = 25, 7
 
 _METRICS_ROW, _SPECTRUM_ROW = 330, 375
 """Characters of what is recorded of one field, and of one band of one spectrum."""
+
+_PREDICTION_ROW, _BIN_ROW = 250, 165
+"""Characters of what is recorded of the predicted error of one field, and of one bin of it."""
 
 _TABLE_NUMBER = 8
 """Characters of a number in a table of the reports, with its comma."""
@@ -59,8 +63,8 @@ _REPORT_ROW = 24
 _TRAINING_RECORD = 4500
 """Bytes of what a folder of checkpoints says of its training."""
 
-_FIGURE_ROW = 33_000
-"""Bytes of the truth, or of one method, in a figure of a sky."""
+_FIGURE_ROW, _FIGURE_ERRORS = 33_000, 8_000
+"""Bytes of the truth, or of one method, in a figure of a sky, and of a map of predicted errors."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class Dimensions:
         Number of foreground components that all simulations share.
     methods
         Number of Stokes fields of each method's cleaned maps, by its name.
+    predicting
+        Names of the methods that predict errors of their maps.
     bands
         Number of bands of a binned spectrum.
     compared
@@ -125,6 +131,7 @@ class Dimensions:
     foreground_components: int
     shared_components: int
     methods: Mapping[str, int]
+    predicting: frozenset[str]
     bands: int
     compared: int
     noise: NoiseSettings
@@ -142,6 +149,11 @@ class Dimensions:
     def compared_fields(self) -> int:
         """Number of Stokes fields of all methods, and the intensity of the best single channel."""
         return 1 + sum(self.methods.values())
+
+    @property
+    def predicted_fields(self) -> int:
+        """Number of Stokes fields of the methods that predict errors."""
+        return sum(self.methods[name] for name in self.predicting)
 
 
 def fits_map(nside: int, fields: int) -> Volume:
@@ -214,7 +226,13 @@ def _metrics(given: Dimensions, name: str) -> Volume:
     """Record of a method: a row per field, and per band of each spectrum. Of channels the intensity."""
     method = name.rpartition("_metrics_")[0]
     fields = given.methods[method] if method in given.methods else len(given.channels)
-    return Volume(1, fields * (_METRICS_ROW + _SPECTRUM_ROW * given.bands))
+    predicted = (_PREDICTION_ROW + _BIN_ROW * N_BINS) * (method in given.predicting)
+    return Volume(1, fields * (_METRICS_ROW + _SPECTRUM_ROW * given.bands + predicted))
+
+
+def _method_maps(around: str) -> Callable[[Dimensions, str], Volume]:
+    """Return the estimate of maps of a method: as many fields as its cleaned maps."""
+    return lambda given, name: fits_map(given.nside, given.methods[name.partition(around)[0]])
 
 
 def _planes(given: Dimensions, count: int) -> Volume:
@@ -245,6 +263,12 @@ def _table(columns: int, rows: int) -> Volume:
     return Volume(1, _TABLE_NUMBER * columns * (1 + rows))
 
 
+def _scores(given: Dimensions, columns: int, *, of_errors: int, skies: int) -> Volume:
+    """Return the volume of a table of methods; the names of what is said of predicted errors are long."""
+    size = _table(columns, skies * given.compared_fields).size
+    return Volume(1, size + _table(of_errors, 2 + skies * given.predicted_fields).size)
+
+
 PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
     "instrument": lambda given, _: Volume(1, 1500),
     "mask": lambda given, _: fits_map(given.nside, 4),
@@ -260,9 +284,9 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
     "{split}_cmb": lambda given, _: fits_map(given.nside, given.fields),
     "{split}_observations": lambda given, _: _observations(given),
     "{split}_components": lambda given, _: _components(given),
-    "{method}_cleaned_{split}": lambda given, name: fits_map(
-        given.nside, given.methods[name.partition("_cleaned_")[0]]
-    ),
+    "{method}_cleaned_{split}": _method_maps("_cleaned_"),
+    "{method}_errors_{split}": _method_maps("_errors_"),
+    "{method}_error_masks_{split}": _method_maps("_error_masks_"),
     "{method}_features_{split}": _learnt("*_features_", lambda given, own: _planes(given, own.features)),
     "{method}_targets_{split}": _learnt("*_targets_", lambda given, own: _planes(given, own.fields)),
     "{method}_scaling": _learnt(
@@ -272,11 +296,16 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
     "{method}_checkpoints": _learnt("*_checkpoints", lambda _, own: _checkpoints(own)),
     "{method}_metrics_{split}": _metrics,
     "report_mask": lambda given, _: Volume(1, 700),
-    "report_comparison": lambda given, _: _table(18, given.compared_fields),
-    "report_metrics": lambda given, _: _table(11, given.compared * given.compared_fields),
+    "report_comparison": lambda given, _: _scores(given, 18, of_errors=10, skies=1),
+    "report_metrics": lambda given, _: _scores(given, 11, of_errors=5, skies=given.compared),
+    # of its eight columns several are short: field, bin, split
+    "report_calibration": lambda given, _: _table(6, given.compared * given.predicted_fields * N_BINS),
     "report_spectra": lambda given, _: _table(13, given.compared * given.compared_fields * given.bands),
-    "report_sky_figures": lambda given, _: Volume(1, _FIGURE_ROW * (1 + len(given.methods))),
+    "report_sky_figures": lambda given, _: Volume(
+        1, _FIGURE_ROW * (1 + len(given.methods)) + _FIGURE_ERRORS * len(given.predicting)
+    ),
     "report_spectra_figure": lambda given, _: Volume(1, 130_000),
+    "report_calibration_figure": lambda given, _: Volume(1, 52_000 if given.predicting else 11_600),
     "report_{method}_scaling": _learnt(
         "report_*_scaling",
         lambda _, own: Volume(1, 35 + _REPORT_ROW * (own.features + own.fields)),
@@ -288,7 +317,12 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
 
 
 def dimensions_of(
-    parameters: Mapping[str, Any], instrument: Instrument, *, container: str, compared: int
+    parameters: Mapping[str, Any],
+    instrument: Instrument,
+    *,
+    container: str,
+    compared: int,
+    predicting: Collection[str],
 ) -> Dimensions:
     """Return what the sizes of a configuration's products follow from.
 
@@ -302,6 +336,8 @@ def dimensions_of(
         Of the observations, "fits" or "hdf5".
     compared
         Number of simulations that are cleaned and compared.
+    predicting
+        Names of the methods that predict errors of their maps.
     """
     maps, analysis, foregrounds = (parameters[group] for group in ("maps", "analysis", "foregrounds"))
     model, settings = parameters["noise_model"], parameters["instrument"]
@@ -316,6 +352,7 @@ def dimensions_of(
         foreground_components=_foreground_components(foregrounds),
         shared_components=_shared_components(foregrounds, over_bands=settings.bandpass == "tabulated"),
         methods={name: len(getattr(parameters[name], "stokes", "I")) for name in method_names()},
+        predicting=frozenset(predicting),
         bands=len(band_edges(analysis.lmax, analysis.bin_width)) - 1,
         compared=compared,
         noise=parameters["noise"],

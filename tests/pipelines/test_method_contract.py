@@ -17,6 +17,7 @@ from cmbml.checks import resolution_conflicts
 from cmbml.learning.settings import TrainingSettings
 from cmbml.partitions import Known, Partition
 from cmbml.pipelines import method_names
+from cmbml.pipelines.analysis.calibration import predicted_errors
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_size, alm_to_map, filter_alm
 from cmbml.science.instrument import Observations
@@ -113,11 +114,24 @@ def cleaned(
     project, trainings: Path, method: str, observations: dict, learnt_from: dict = LEARNT_FROM
 ) -> dict[str, Partition]:
     """Return the cleaned maps; a network is trained when the first of them is computed."""
+    return made(project, trainings, method, observations, "cleaned", learnt_from=learnt_from)
+
+
+def made(
+    project,
+    trainings: Path,
+    method: str,
+    observations: dict,
+    product: str,
+    *,
+    learnt_from: dict = LEARNT_FROM,
+) -> dict[str, Partition]:
+    """Return a product of the test split: cleaned maps, or what a method says of their errors."""
     entries = given(project, method, observations, learnt_from)
     catalog = DataCatalog({**entries, f"{method}_checkpoints": TrainingOnDemandDataset(trainings)})
-    wanted = pipelines[method].to_outputs(f"{method}_cleaned_test")
+    wanted = pipelines[method].to_outputs(f"{method}_{product}_test")
     outputs = SequentialRunner().run(wanted, catalog)
-    return outputs[f"{method}_cleaned_test"].load()
+    return outputs[f"{method}_{product}_test"].load()
 
 
 def numbers_and_choices(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -184,6 +198,27 @@ def test_it_writes_one_map_per_simulation_at_the_target_beam(project, trainings,
         # chance correlations cost a method part of the CMB of so small a map
         assert np.corrcoef(result.values[0], expected)[0, 1] > 0.9
         assert 0.7 < np.std(result.values[0]) / np.std(expected) < 1.1
+
+
+@every_method
+def test_the_errors_it_predicts_are_those_of_its_maps(project, trainings, method):
+    if f"{method}_errors_test" not in pipelines[method].all_outputs():
+        pytest.skip("predicts no errors")
+    observations = {f"sim{n:04d}": sky(project, n) for n in range(2)}
+    maps, errors, masks = (
+        made(project, trainings, method, observations, product)
+        for product in ("cleaned", "errors", "error_masks")
+    )
+    assert list(errors) == list(masks) == list(maps)
+    for name, partition in errors.items():
+        result, cut = partition(), masks[name]()
+        assert result.unit == "uK_CMB"
+        assert result.fields[0] == "I_ERROR"
+        assert result.header == maps[name]().header
+        sigmas = predicted_errors(result, analysis=project[0]["analysis"])
+        assert all((np.isfinite(sigma) & (sigma > 0)).all() for sigma in sigmas.values())
+        assert cut.unit == ""
+        assert set(np.unique(cut.values)) <= {0, 1}
 
 
 @every_method

@@ -128,6 +128,30 @@ def test_maps_share_one_range_of_colours_and_residuals_another():
     assert limits == [(-3, 3), (-3, 3), (-1, 1), (-3, 3), (-1, 1)]
 
 
+def test_a_predicted_error_stands_beside_the_residual_in_its_colours():
+    truth, cleaned = two_methods()
+    errors = {"petroff": np.full(NPIX, 0.25)}
+    figure = sky_figure(truth, cleaned, KEPT, title="", analysis=ANALYSIS, errors=errors)
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == 6
+    assert panels[-1].get_title().startswith("predicted error,  rms 0.25 ")
+    grid = [panel.get_subplotspec() for panel in panels]
+    assert [(place.rowspan.start, place.colspan.start) for place in grid[-2:]] == [(2, 1), (2, 2)]
+    shown = panels[-1].images[0]
+    assert shown.get_clim() == panels[-2].images[0].get_clim()
+    assert np.ma.compressed(shown.get_array()).tolist() == [0.25] * shown.get_array().count()
+
+
+def test_a_figure_without_predicted_errors_is_as_wide_as_before_there_were_any():
+    truth, cleaned = two_methods()
+    plain, none = (
+        sky_figure(truth, cleaned, KEPT, title="", analysis=ANALYSIS, **given)
+        for given in ({}, {"errors": {}})
+    )
+    assert png(plain) == png(none)
+    assert plain.get_size_inches()[0] == 6.6
+
+
 def test_a_panel_shows_its_map_and_leaves_out_the_mask():
     truth, cleaned = two_methods()
     shown = images(sky_figure(truth, cleaned, KEPT, title="", analysis=ANALYSIS))

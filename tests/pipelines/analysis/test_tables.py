@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cmbml.pipelines.analysis.calibration import calibration
 from cmbml.pipelines.analysis.metrics import PixelMetrics
 from cmbml.pipelines.analysis.spectra import (
     band_edges,
@@ -13,7 +14,10 @@ from cmbml.pipelines.analysis.spectra import (
 )
 from cmbml.pipelines.analysis.tables import (
     METRICS,
+    PREDICTIONS,
+    add_calibration,
     best_single_channel,
+    calibration_rows,
     comparison_table,
     simulation_rows,
     spectrum_rows,
@@ -53,7 +57,8 @@ def random_spectra(n=1):
 def test_a_sky_of_intensity_is_one_row():
     table = row("nilc", "sim0003", 4.0)
     assert list(table.columns) == ["method", "split", "simulation", "field", *METRICS]
-    assert table.to_dict("records") == [
+    assert table[list(PREDICTIONS)].isna().all(axis=None)
+    assert table.drop(columns=list(PREDICTIONS)).to_dict("records") == [
         {
             "method": "nilc",
             "split": "test",
@@ -196,3 +201,61 @@ def test_no_channel_to_choose_from_is_refused():
         ValueError, match=r"best single channel: the table has no row with field I to choose by"
     ):
         best_single_channel(rows)
+
+
+def predicted(n_pixels=40, scale=2.0):
+    sigma = scale * np.arange(1, n_pixels + 1)
+    return calibration(np.where(np.arange(n_pixels) % 2, 1, -3) * sigma, sigma)
+
+
+def test_numbers_of_an_error_map_stand_with_those_of_its_field():
+    table = simulation_rows(
+        {"I": metrics(1), "Q": metrics(2), "U": metrics(3)},
+        {"TT": 0.1, "EE": 0.2, "BB": 0.3},
+        method="petroff",
+        split="test",
+        simulation="sim0000",
+    )
+    found = add_calibration(table, {"I": predicted(), "U": predicted(scale=4.0)}).set_index("field")
+    # half of the pixels at one predicted error, half at three: pulls of mean square (1 + 9) / 2
+    assert found.loc["I", list(PREDICTIONS)].tolist() == [0.5, 0.5, 1.0, 41.0, 5.0]
+    assert found.loc["U", list(PREDICTIONS)].tolist() == [0.5, 0.5, 1.0, 82.0, 5.0]
+    assert found.loc[["Q", "E", "B"], list(PREDICTIONS)].isna().all(axis=None)
+    assert found["mae_uK"].tolist()[:3] == [1, 2, 3]
+    assert table[list(PREDICTIONS)].isna().all(axis=None)
+
+
+def test_numbers_of_error_maps_are_averaged_over_the_skies_that_have_one():
+    with_errors = [
+        add_calibration(row("petroff", f"sim000{k}", 1.0), {"I": predicted(scale=scale)})
+        for k, scale in enumerate((1.0, 3.0))
+    ]
+    table = comparison_table(
+        pd.concat([*with_errors, row("petroff", "sim0002", 1.0), row("nilc", "sim0000", 2.0)])
+    )
+    table = table.set_index("method")
+    assert table.loc["petroff", "mean_predicted_error_uK_mean"] == pytest.approx(41)
+    assert table.loc["petroff", "coverage_1sigma_mean"] == 0.5
+    assert table.loc["petroff", "n_simulations"] == 3
+    assert np.isnan(table.loc["nilc", "coverage_1sigma_mean"])
+
+
+def test_bins_of_an_error_map_are_rows_that_count_from_one():
+    table = calibration_rows(
+        {"I": predicted(), "Q": predicted(3)}, method="petroff", split="test", simulation="sim0001"
+    )
+    assert list(table.columns) == [
+        *("method", "split", "simulation", "field", "bin", "predicted_uK", "rms_uK", "pixels")
+    ]
+    assert table["field"].tolist() == ["I"] * 20 + ["Q"] * 3
+    assert table["bin"].tolist() == [*range(1, 21), 1, 2, 3]
+    assert table["pixels"].tolist() == [2] * 20 + [1] * 3
+    assert table["predicted_uK"].tolist()[20:] == [2, 4, 6]
+    assert table["rms_uK"].tolist()[20:] == [6, 4, 18]
+    assert set(table["simulation"]) == {"sim0001"}
+
+
+def test_no_error_map_is_a_table_without_rows():
+    table = calibration_rows({}, method="", split="", simulation="")
+    assert len(table) == 0
+    assert list(table.columns)[-1] == "pixels"

@@ -1,11 +1,13 @@
 """Compare one simulation with its truth."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cmbml.pipelines.analysis.calibration import Calibration, calibrations, predicted_errors
 from cmbml.pipelines.analysis.metrics import pixel_metrics
 from cmbml.pipelines.analysis.postprocess import (
     AnalysisMask,
@@ -15,7 +17,12 @@ from cmbml.pipelines.analysis.postprocess import (
 )
 from cmbml.pipelines.analysis.settings import Analysis
 from cmbml.pipelines.analysis.spectra import band_edges, mean_relative_deviation, sky_spectra
-from cmbml.pipelines.analysis.tables import simulation_rows, spectrum_rows
+from cmbml.pipelines.analysis.tables import (
+    add_calibration,
+    calibration_rows,
+    simulation_rows,
+    spectrum_rows,
+)
 from cmbml.science.instrument import Instrument, Observations
 from cmbml.science.skymap import SkyMap, check_beam
 
@@ -23,7 +30,13 @@ Array = NDArray[Any]
 Record = dict[str, list[dict[str, Any]]]
 
 
-def measure(truth: SkyMap, cleaned: SkyMap, mask: AnalysisMask, analysis: Analysis) -> Record:
+def measure(
+    truth: SkyMap,
+    cleaned: SkyMap,
+    mask: AnalysisMask,
+    analysis: Analysis,
+    errors: SkyMap | None = None,
+) -> Record:
     """Return the numbers and spectra of one cleaned sky.
 
     Parameters
@@ -34,17 +47,22 @@ def measure(truth: SkyMap, cleaned: SkyMap, mask: AnalysisMask, analysis: Analys
         Weights of the comparison.
     analysis
         The settings.
+    errors
+        What the method predicts of the errors of the cleaned map, at the same beam; its numbers are used as
+        they are, whatever monopole and dipole the maps lose.
 
     Returns
     -------
     dict
-        "metrics" and "spectra": rows as in `simulation_rows` and `spectrum_rows`.
+        "metrics" and "spectra": rows as in `simulation_rows` and `spectrum_rows`. With predicted errors also
+        "calibration": rows as in `calibration_rows`.
 
     Raises
     ------
     ValueError
-        If the cleaned map holds more fields than the truth, a unit is not uK_CMB, or one of the two says
-        that it was made at another beam or band limit than the comparison's.
+        If the cleaned map holds more fields than the truth, a unit is not uK_CMB, one of the maps says
+        that it was made at another beam or band limit than the comparison's, or a predicted error is not
+        a finite number above 0.
     """
     known, found = (
         _prepared(sky, mask, analysis, name) for sky, name in ((truth, "truth"), (cleaned, "cleaned map"))
@@ -53,7 +71,12 @@ def measure(truth: SkyMap, cleaned: SkyMap, mask: AnalysisMask, analysis: Analys
         raise ValueError(
             f"the cleaned map holds {cleaned.stokes}, the truth only {truth.stokes}; simulate stokes IQU"
         )
-    return _record(known[: len(found)], found, mask, analysis, method="")
+    known = known[: len(found)]
+    record = _record(known, found, mask, analysis, method="")
+    if errors is None:
+        return record
+    sigmas = predicted_errors(errors, analysis=analysis)
+    return _with_calibration(record, calibrations(known, found, sigmas, mask.rows("kept", len(found))))
 
 
 def measure_channels(
@@ -98,6 +121,17 @@ def _record(truth: Array, cleaned: Array, mask: AnalysisMask, analysis: Analysis
         **names,
     )
     return {"metrics": _plain(metrics), "spectra": _plain(spectrum_rows(spectra, edges, **names))}
+
+
+def _with_calibration(record: Record, found: Mapping[str, Calibration]) -> Record:
+    """Return the record with what predicted errors are worth."""
+    metrics = add_calibration(pd.DataFrame(record["metrics"]), found)
+    rows = calibration_rows(found, method="", split="", simulation="")
+    return {
+        **record,
+        "metrics": _plain(metrics.assign(split="", simulation="")),
+        "calibration": _plain(rows),
+    }
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

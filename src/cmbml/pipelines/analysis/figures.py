@@ -32,6 +32,7 @@ COLOUR_LEVELS = 17
 """Odd, so that zero has a level of its own. Few levels keep the files of noisy maps small."""
 
 MASK_GREY = "0.72"
+RESIDUALS = "residuals: cleaned map − truth"  # noqa: RUF001
 UNIT = r"$\mathrm{\mu K_{CMB}}$"
 DL_LABEL = r"$D_\ell = \ell(\ell+1)C_\ell/2\pi$   [$\mathrm{\mu K_{CMB}^2}$]"
 
@@ -49,14 +50,21 @@ LINEAR_PERCENT = 1.0
 
 
 def sky_figure(
-    truth: Array, cleaned: Mapping[str, Array], kept: Array, *, title: str, analysis: Analysis
+    truth: Array,
+    cleaned: Mapping[str, Array],
+    kept: Array,
+    *,
+    title: str,
+    analysis: Analysis,
+    errors: Mapping[str, Array] | None = None,
 ) -> Figure:
-    """Return a figure of one sky: the truth, and each method's map and residual.
+    """Return a figure of one sky: the truth, and each method's map, residual and predicted error.
 
     Mollweide projections in Galactic coordinates, the centre of the Galaxy in
     the middle and longitude growing to the left. Truth and cleaned maps share
-    one range of colours, the residuals (cleaned - truth) another. The rms of a
-    residual is that of the kept pixels at the resolution of the map.
+    one range of colours, the residuals (cleaned - truth) and predicted errors
+    another. The rms of a residual, or of a predicted error, is that of the kept
+    pixels at the resolution of the map.
 
     Parameters
     ----------
@@ -70,22 +78,37 @@ def sky_figure(
         Heading, naming the simulation and the field.
     analysis
         The settings, for the ranges of colours.
+    errors
+        Predicted standard deviation of the same field by the name of the method; methods may lack it.
     """
-    rows = 1 + len(cleaned)
-    figure = Figure(figsize=(6.6, 0.4 + 1.85 * rows), dpi=DPI, layout="constrained")
+    predicted = errors or {}
+    rows, columns = 1 + len(cleaned), 3 if predicted else 2
+    figure = Figure(figsize=(3.3 * columns, 0.4 + 1.85 * rows), dpi=DPI, layout="constrained")
     figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(rows, 2, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False)
     _draw_map(axes[0, 0], truth, kept, limit=analysis.map_range_uk)
     axes[0, 0].set_title("truth", fontsize=10)
-    _draw_colour_bars(axes[0, 1], analysis)
-    for (left, right), (method, values) in zip(axes[1:], cleaned.items(), strict=True):
-        residual = values - truth
-        rms = np.sqrt(np.mean(residual[kept > 0].astype(np.float64) ** 2))
-        _draw_map(left, values, kept, limit=analysis.map_range_uk)
-        left.set_title(method, fontsize=10)
-        _draw_map(right, residual, kept, limit=analysis.residual_range_uk)
-        right.set_title(f"residual,  rms {rms:.3g} {UNIT}", fontsize=10)
+    _draw_colour_bars(
+        axes[0, 1], analysis, second=RESIDUALS + (", and predicted errors" if predicted else "")
+    )
+    for panel in axes[:, 2:].flat:
+        panel.set_axis_off()
+    for row, (method, values) in zip(axes[1:], cleaned.items(), strict=True):
+        _draw_map(row[0], values, kept, limit=analysis.map_range_uk)
+        row[0].set_title(method, fontsize=10)
+        _draw_errors(row[1], values - truth, kept, limit=analysis.residual_range_uk, name="residual")
+        if method in predicted:
+            _draw_errors(
+                row[2], predicted[method], kept, limit=analysis.residual_range_uk, name="predicted error"
+            )
     return figure
+
+
+def _draw_errors(axes: Axes, values: Array, kept: Array, *, limit: float, name: str) -> None:
+    """Draw a map of errors with its rms in the title."""
+    rms = np.sqrt(np.mean(values[kept > 0].astype(np.float64) ** 2))
+    _draw_map(axes, values, kept, limit=limit)
+    axes.set_title(f"{name},  rms {rms:.3g} {UNIT}", fontsize=10)
 
 
 def mollweide_pixels(nside: int, *, width: int) -> NDArray[np.int64]:
@@ -150,12 +173,12 @@ def _draw_map(axes: Axes, values: Array, kept: Array, *, limit: float) -> AxesIm
     return image
 
 
-def _draw_colour_bars(axes: Axes, analysis: Analysis) -> None:
+def _draw_colour_bars(axes: Axes, analysis: Analysis, *, second: str) -> None:
     """Fill a panel with the two colour bars and the key of the mask."""
     axes.set_axis_off()
     bars = (
         (0.76, analysis.map_range_uk, "truth and cleaned maps"),
-        (0.37, analysis.residual_range_uk, "residuals: cleaned map − truth"),  # noqa: RUF001
+        (0.37, analysis.residual_range_uk, second),
     )
     for height, limit, label in bars:
         bar = axes.inset_axes((0.12, height, 0.76, 0.07))

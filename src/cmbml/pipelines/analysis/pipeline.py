@@ -5,6 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from cmbml.pipelines import method_names
 from cmbml.pipelines.analysis.nodes import (
     compare_methods,
+    draw_calibration,
     draw_skies,
     draw_spectra,
     measure_method,
@@ -18,6 +19,9 @@ def create_pipeline() -> Pipeline:
     methods = method_names()
     measured = {method: f"{method}_metrics_test" for method in methods}
     cleaned = {method: f"{method}_cleaned_test" for method in methods}
+    errors = {method: f"{method}_errors_test" for method in methods}  # of many methods there are none
+    drawn = {f"cleaned_{method}": name for method, name in cleaned.items()}
+    drawn |= {f"errors_{method}": name for method, name in errors.items()}
     shared = {"mask": "analysis_mask", "analysis": "params:analysis"}
     return Pipeline(
         [
@@ -39,6 +43,7 @@ def create_pipeline() -> Pipeline:
                     {
                         "truth": "test_cmb",
                         "cleaned": cleaned[method],
+                        "errors": errors[method],
                         "observations": "test_observations",
                         **shared,
                     },
@@ -50,15 +55,21 @@ def create_pipeline() -> Pipeline:
             Node(
                 compare_methods,
                 {"single_channels": "single_channels_metrics_test", **measured},
-                ["report_comparison", "report_metrics", "report_spectra"],
+                ["report_comparison", "report_metrics", "report_spectra", "report_calibration"],
                 name="compare_methods",
             ),
             Node(
                 draw_skies,
-                {"truth": "test_cmb", **shared, **cleaned},
+                {"truth": "test_cmb", **shared, **drawn},
                 "report_sky_figures",
                 name="draw_skies",
             ),
             Node(draw_spectra, "report_spectra", "report_spectra_figure", name="draw_spectra"),
+            Node(
+                draw_calibration,
+                ["report_metrics", "report_calibration"],
+                "report_calibration_figure",
+                name="draw_calibration",
+            ),
         ]
     )

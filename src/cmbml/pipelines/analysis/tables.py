@@ -4,12 +4,14 @@ Columns carry their unit at the end of the name: uK and uK2 stand for uK_CMB
 and uK_CMB2.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cmbml.pipelines.analysis.calibration import COVERED_SIGMAS, Calibration
 from cmbml.pipelines.analysis.metrics import PixelMetrics
 from cmbml.pipelines.analysis.spectra import (
     SkySpectra,
@@ -21,8 +23,18 @@ from cmbml.pipelines.analysis.spectra import (
 
 Array = NDArray[Any]
 
-METRICS = ("mae_uK", "rmse_uK", "nrmse", "psnr_dB", "r2", "dl_deviation", "truth_rms_uK")
+COVERAGES = tuple(f"coverage_{n}sigma" for n in COVERED_SIGMAS)
+PREDICTIONS = (*COVERAGES, "mean_predicted_error_uK", "reduced_chi2")
+"""Columns with numbers of a sky that has an error map, see `add_calibration`."""
+
+METRICS = ("mae_uK", "rmse_uK", "nrmse", "psnr_dB", "r2", "dl_deviation", "truth_rms_uK", *PREDICTIONS)
 """Columns with numbers of a sky, see `simulation_rows`."""
+
+KEYS = ("method", "split", "simulation", "field")
+"""Columns that say which sky a row is of."""
+
+CALIBRATION = (*KEYS, "bin", "predicted_uK", "rms_uK", "pixels")
+"""Columns of `calibration_rows`."""
 
 FIELDS = ("I", "Q", "U", "E", "B")
 """Order of the fields in a table. The spectrum TT is listed with I."""
@@ -55,6 +67,7 @@ def simulation_rows(
         Columns method, split, simulation, field and `METRICS`; dl_deviation is
         the mean relative deviation of the spectrum. Rows I, Q, U, with the
         deviation of TT in that of I; rows E and B hold nothing but theirs.
+        `PREDICTIONS` are empty.
     """
     rows = {
         field: {
@@ -76,6 +89,62 @@ def simulation_rows(
     ):
         table.insert(position, column, value)
     return table
+
+
+def add_calibration(table: pd.DataFrame, found: Mapping[str, Calibration]) -> pd.DataFrame:
+    """Return rows of one sky with what its error map is worth.
+
+    Parameters
+    ----------
+    table
+        Rows of `simulation_rows` of one sky. It is not changed.
+    found
+        Calibration by field, of some of the fields or of none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows with `PREDICTIONS`: the share of the pixels within 1, 2 and 3 predicted
+        errors, the mean predicted error and the reduced chi-squared; not a number where
+        a field has no predicted error.
+    """
+    numbers = {field: (*one.coverage, one.mean_predicted, one.reduced_chi2) for field, one in found.items()}
+    columns = pd.DataFrame.from_dict(numbers, orient="index", columns=list(PREDICTIONS), dtype=np.float64)
+    columns = columns.reindex(table["field"]).set_axis(table.index)
+    return table.assign(**{name: columns[name] for name in PREDICTIONS})
+
+
+def calibration_rows(
+    found: Mapping[str, Calibration], *, method: str, split: str, simulation: str
+) -> pd.DataFrame:
+    """Return the bins of predicted error of one sky, one row per field and bin.
+
+    Parameters
+    ----------
+    found
+        Calibration by field.
+    method, split, simulation
+        What was compared.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `CALIBRATION`: predicted and actual root mean square error of the bin's
+        pixels, and their number; bins count from 1, the smallest predicted error first.
+    """
+    parts = [
+        pd.DataFrame(
+            {
+                **dict(zip(KEYS, (method, split, simulation, field), strict=True)),
+                "bin": np.arange(1, len(one.bins.pixels) + 1),
+                "predicted_uK": one.bins.predicted,
+                "rms_uK": one.bins.rms,
+                "pixels": one.bins.pixels,
+            }
+        )
+        for field, one in found.items()
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(CALIBRATION))
 
 
 def spectrum_rows(
