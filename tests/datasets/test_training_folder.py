@@ -11,7 +11,7 @@ from kedro.io import DataCatalog
 from kedro.io.core import DatasetError
 
 from cmbml.datasets import CheckpointDataset, TrainingFolderDataset
-from cmbml.datasets.checkpoint import write_checkpoint
+from cmbml.datasets.checkpoint import network_digest, stored_digest, write_checkpoint
 from cmbml.learning.settings import TrainingSettings
 from cmbml.learning.training import train
 from cmbml.partitions import Known, Partition
@@ -287,3 +287,31 @@ def test_tensors_keep_type_values_and_layout(tmp_path):
     assert torch.equal(loaded["weights"]["a"], planes)
     assert loaded["weights"]["a"].stride() == planes.stride()
     assert loaded["weights"]["b"].dtype == torch.int64
+
+
+def test_a_checkpoint_is_known_by_the_same_hash_in_its_file_as_in_memory(tmp_path):
+    small_training(tmp_path)
+    digests = {name: stored_digest(tmp_path / f"{name}.pt") for name in ("epoch_0002", "last")}
+    assert digests == {name: network_digest(checkpoint(tmp_path, name)) for name in digests}
+    assert digests["last"] != digests["epoch_0002"]
+
+
+def test_a_checkpoint_that_is_cut_has_no_hash(tmp_path):
+    small_training(tmp_path)
+    path = tmp_path / "last.pt"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(
+        DatasetError, match=r"last\.pt: cut short, or no checkpoint of plain values and tensors"
+    ):
+        stored_digest(path)
+
+
+def test_files_that_are_the_same_are_read_once(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "cmbml.datasets.training_folder.stored_digest", lambda path: read.append(path.stat().st_ino) or "hash"
+    )
+    TrainingFolderDataset(path=tmp_path / "unet").save(run(checkpoint_every=1))
+    files = [path.stat().st_ino for path in (tmp_path / "unet").glob("*.pt")]
+    assert sorted(read) == sorted(set(files))
+    assert len(read) < len(files)

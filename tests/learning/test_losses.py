@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from cmbml.learning.losses import sky_losses
+from cmbml.learning.losses import LEAST_LOG_VARIANCE, inverse_variance, sky_losses
 from tests.learning.small_trainings import settings
 
 ERROR = torch.tensor([[[[1.0, -3.0]]], [[[0.5, 0.0]]]])  # two skies of one field and two pixels
@@ -51,6 +51,38 @@ def test_the_gaussian_loss_is_minus_the_log_likelihood():
     made = sky_losses(output, TARGET, ONES, settings=settings(loss="gaussian"))
     expected = -norm.logpdf(ERROR, scale=np.exp(log_variance / 2)).reshape(2, -1) - np.log(2 * np.pi) / 2
     np.testing.assert_allclose(made, expected.mean(axis=1), rtol=1e-5)
+
+
+def gaussian(log_variance: torch.Tensor, error: float = 1.0) -> torch.Tensor:
+    """The loss of one sky per number, of an error as large as given."""
+    log_variance = log_variance.reshape(-1, 1, 1)
+    target = torch.zeros_like(log_variance)
+    output = torch.cat([target + error, log_variance], dim=1)
+    return sky_losses(output, target, torch.ones_like(target), settings=settings(loss="gaussian"))
+
+
+@pytest.mark.parametrize("log_variance", [-20.0, -100.0, -1e4, -1e25])
+def test_a_network_that_is_far_too_sure_has_a_finite_loss_that_says_so(log_variance):
+    given = torch.tensor([log_variance], requires_grad=True)
+    loss = gaussian(given)
+    loss.backward()
+    assert given.dtype == torch.float32
+    assert torch.isfinite(loss).all() and loss > 0
+    assert given.grad.item() == pytest.approx((1 - np.exp(20)) / 2, rel=1e-6)  # down: be less sure
+
+
+def test_above_the_joint_the_inverse_variance_is_what_it_was():
+    given = torch.linspace(LEAST_LOG_VARIANCE, 200, 1001)
+    assert torch.equal(inverse_variance(given), torch.exp(-given))
+    assert np.exp(LEAST_LOG_VARIANCE / 2) == pytest.approx(4.5e-5, rel=0.01)
+
+
+def test_the_gaussian_loss_is_smooth_and_convex_across_the_joint():
+    given = torch.linspace(-25, -15, 201, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: gaussian(s, error=1e-4), given, eps=1e-5)
+    joint = torch.tensor([LEAST_LOG_VARIANCE], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: gaussian(s, error=1e-4), joint, eps=1e-5)
+    assert (gaussian(given.detach(), error=1e-4).diff(n=2) > -1e-12).all()
 
 
 @pytest.mark.parametrize(("loss", "needed"), [("l1", "(2, 1, 1, 2)"), ("gaussian", "(2, 2, 1, 2)")])

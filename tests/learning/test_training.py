@@ -482,9 +482,10 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_every_checkpoint(
             return features, target * (float("inf") if self.epoch == 2 and number == 5 else 1), weights
 
     expected = (
-        r"epoch 3, step \d+: loss inf and gradients must be finite; first layer whose gradient is not: none. Learning"
+        r"epoch 3, step \d+: loss inf and gradients must be finite; the network's output is finite, so that "
+        "target or weights are not, or are too large. Learning rate"
         if checked
-        else "epoch 3, step 18: the training loss is not finite; lower optimiser.lr"
+        else "epoch 3, step 18: the training loss is not finite; check_gradients true tells the layer. Lower"
     )
     with pytest.raises(RuntimeError, match=expected):
         train(SPEC, Poisoned(7), Skies(2, seed=1), settings(check_gradients=checked), tmp_path, FACTS)
@@ -495,7 +496,11 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_every_checkpoint(
 def test_a_validation_loss_that_is_not_finite_ends_the_training(tmp_path):
     valid = Skies(2, seed=1)
     valid.weights[1] = 0  # no pixel counts
-    with pytest.raises(RuntimeError, match="epoch 1, step 6: the validation loss is not finite; lower"):
+    with pytest.raises(
+        RuntimeError,
+        match="epoch 1, step 6: the validation loss is not finite; sky 1 of the split: the network's output is "
+        "finite, so that target or weights are not",
+    ):
         train(SPEC, Skies(7), valid, settings(), tmp_path, FACTS)
     assert [path.stem for path in tmp_path.iterdir()] == ["epoch_0000"]
 

@@ -130,18 +130,40 @@ def network_digest(checkpoint: Mapping[str, Any]) -> str:
 
     How long the training took, and how its work was done, is no part of it.
     """
-    digest = hashlib.sha256()
     plain = {key: checkpoint.get(key) for key in ("network", "facts")}
-    digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(checkpoint.get("weights", {}).items() if "network" in checkpoint else ()):
+    weights = checkpoint.get("weights", {}) if "network" in checkpoint else {}
+    return tensors_digest(weights, json.dumps(plain, sort_keys=True, default=str))
+
+
+def stored_digest(path: Path) -> str:
+    """Return the `network_digest` of a file, of which no more is read than that is made of.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read; names the file.
+    """
+    return network_digest(read_file(LocalFileSystem(), str(path), _decode_mapped))
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor], *words: str) -> str:
+    """Return the hash of named tensors, whatever their order, and of words that go with them, in theirs."""
+    digest = hashlib.sha256()
+    for word in words:
+        digest.update(word.encode())
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
 
 
-def _decode(file: BinaryIO, path: str) -> dict[str, Any]:
+def _decode_mapped(_: BinaryIO, path: str) -> dict[str, Any]:
+    return _decode(path, path, mmap=True)
+
+
+def _decode(file: BinaryIO | str, path: str, *, mmap: bool = False) -> dict[str, Any]:
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        found = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(

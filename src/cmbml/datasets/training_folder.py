@@ -14,8 +14,8 @@ from cmbml.datasets.checkpoint import (
     LAST,
     SUFFIX,
     CheckpointDataset,
-    network_digest,
     read_last_checkpoint,
+    stored_digest,
 )
 from cmbml.datasets.parallel_partitions import StoredPartition
 from cmbml.datasets.partition_recipes import LISTED, changes, fingerprint, recipe_of
@@ -147,18 +147,18 @@ class TrainingFolderDataset(AbstractDataset[Run, dict[str, StoredPartition]]):
     def _stored(self, path: Path, state: Mapping[str, Any]) -> StoredPartition:
         recipe, known = state["recipe"], state.get("digests", {}).get(path.name, {})
         unchanged = known.get("mtime_ns") == path.stat().st_mtime_ns
-        digest = known["digest"] if unchanged else network_digest(CheckpointDataset(filepath=path).load())
+        digest = known["digest"] if unchanged else stored_digest(path)
         own = {**recipe, "checkpoint": path.stem, "content": digest}
         return StoredPartition(CheckpointDataset(filepath=path), fingerprint(own), recipe["inputs"])
 
     def _digests(self) -> dict[str, dict[str, Any]]:
         """Return what the network of each checkpoint is known by, as long as its file is not touched."""
+        files = {path: path.stat() for path in self._checkpoints()}
+        one_of = {stat.st_ino: path for path, stat in files.items()}  # names share files
+        digests = {inode: stored_digest(path) for inode, path in one_of.items()}
         return {
-            path.name: {
-                "mtime_ns": path.stat().st_mtime_ns,
-                "digest": network_digest(CheckpointDataset(filepath=path).load()),
-            }
-            for path in self._checkpoints()
+            path.name: {"mtime_ns": stat.st_mtime_ns, "digest": digests[stat.st_ino]}
+            for path, stat in files.items()
         }
 
     def _read_state(self) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 
 from cmbml.datasets.checkpoint import write_checkpoint
 from cmbml.learning.checkpoints import to_plain, versions
+from cmbml.learning.diagnosis import where_validation_fails
 from cmbml.learning.module import TrainingModule
 from cmbml.learning.progress import TrainingProgress
 from cmbml.learning.settings import checkpoint_name
@@ -85,10 +86,13 @@ class Keeper(Callback):
             measured["validation"] = row["valid_loss"]
         wrong = [name for name, loss in measured.items() if not math.isfinite(loss)]
         if wrong:
+            where = "check_gradients true tells the layer"
+            if wrong[0] == "validation" and module.valid_skies is not None:
+                where = where_validation_fails(module.used, module.valid_skies, module.settings)
             raise RuntimeError(
-                f"epoch {row['epoch']}, step {row['step']}: the {wrong[0]} loss is not finite; lower "
-                "optimiser.lr, clip gradients (gradient_clip), or look for extreme values and weights in "
-                "the skies. All checkpoints are kept"
+                f"epoch {row['epoch']}, step {row['step']}: the {wrong[0]} loss is not finite; {where}. "
+                "Lower optimiser.lr, clip gradients (gradient_clip), or look for extreme values and weights "
+                "in the skies. All checkpoints are kept"
             )
 
     def _row(self, module: TrainingModule) -> dict[str, Any]:

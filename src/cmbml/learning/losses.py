@@ -6,6 +6,10 @@ from torch.nn import functional
 
 from cmbml.learning.settings import TrainingSettings
 
+LEAST_LOG_VARIANCE = -20.0
+"""Log of the variance below which the Gaussian loss goes on along its tangent: a standard deviation of 4.5e-5
+in the scale of the target, less than any network is sure of."""
+
 
 def sky_losses(output: Tensor, target: Tensor, weights: Tensor, *, settings: TrainingSettings) -> Tensor:
     """Return the loss of every sky of a batch: sum(w loss) / sum(w) over its pixels and fields.
@@ -63,4 +67,14 @@ def _pixel_losses(output: Tensor, target: Tensor, settings: TrainingSettings) ->
         case "gaussian":
             mean, log_variance = output.chunk(2, dim=1)
             # Kendall & Gal 2017, arXiv:1703.04977, equation 8
-            return ((target - mean).square() * torch.exp(-log_variance) + log_variance) / 2
+            return ((target - mean).square() * inverse_variance(log_variance) + log_variance) / 2
+
+
+def inverse_variance(log_variance: Tensor) -> Tensor:
+    """Return exp(-s) of a log of a variance s, and below s0 = -20 its tangent exp(-s0) (1 + s0 - s).
+
+    An untrained network may return any s, and exp(-s) of single precision is infinite below -88. The tangent
+    is not, down to -1e29, and it keeps the loss convex in s, smooth, and falling away from there.
+    """
+    bounded = log_variance.clamp(min=LEAST_LOG_VARIANCE)
+    return torch.exp(-bounded) * (1 + (bounded - log_variance))  # times exactly 1 where nothing is bounded

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from cmbml.learning.diagnosis import random_state, set_random_state, where_not_finite
 from cmbml.learning.losses import sky_losses
 from cmbml.learning.networks import load_weights, regularisation
 from cmbml.learning.samples import EpochOrder, Skies, batches_of
@@ -147,11 +148,12 @@ class TrainingModule(LightningModule):
             self._add_zero_loss(target, weights, counted)
         for _ in range(self.settings.steps_per_batch):
             optimiser.zero_grad()
+            drawn = random_state(self.device) if self.settings.check_gradients else []
             losses = sky_losses(self.network(features), target, weights, settings=self.settings)
             losses = self._with_penalty(losses, counted, self.network, watched=self.valid_skies is None)
             self.manual_backward((losses * share).sum())
             self.losses["train"].add(losses, counted)
-            self._prepare_gradients(losses)
+            self._prepare_gradients(losses, features, drawn)
             optimiser.step()
             self.steps += 1
             self._follow()
@@ -254,8 +256,17 @@ class TrainingModule(LightningModule):
         for group in optimiser.param_groups:
             group["lr"] = self.rate
 
-    def _prepare_gradients(self, losses: Tensor) -> None:
+    def _prepare_gradients(self, losses: Tensor, features: Tensor, drawn: list[Tensor]) -> None:
         """Check that gradients are finite, and clip them.
+
+        Parameters
+        ----------
+        losses
+            Of the skies of the batch.
+        features
+            Of the batch.
+        drawn
+            State of the random numbers before it went through the network.
 
         Raises
         ------
@@ -268,21 +279,17 @@ class TrainingModule(LightningModule):
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.settings.check_gradients and not bool(torch.isfinite(norm + losses.detach().sum())):
-            raise RuntimeError(self._not_finite(losses))
+            raise RuntimeError(self._not_finite(losses, features, drawn))
         if clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
 
-    def _not_finite(self, losses: Tensor) -> str:
-        layers = (
-            name
-            for name, p in self.network.named_parameters()
-            if p.grad is not None and not p.grad.isfinite().all()
-        )
+    def _not_finite(self, losses: Tensor, features: Tensor, drawn: list[Tensor]) -> str:
+        set_random_state(drawn, self.device)  # dropout is to drop what it dropped
+        where = where_not_finite(self.network, features, losses)
         return (
             f"epoch {self.epoch + 1}, step {self.steps + 1}: loss {losses.detach().mean().item():.4g} and "
-            f"gradients must be finite; first layer whose gradient is not: {next(layers, 'none')}. Learning "
-            f"rate {self.rate:.3g}: lower optimiser.lr, clip gradients (gradient_clip), or look for extreme "
-            "values in the skies. All checkpoints are kept"
+            f"gradients must be finite; {where}. Learning rate {self.rate:.3g}: lower optimiser.lr, clip "
+            "gradients (gradient_clip), or look for extreme values in the skies. All checkpoints are kept"
         )
 
     @torch.no_grad()

@@ -33,6 +33,7 @@ from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.progress import TrainingProgress
 from cmbml.learning.samples import Skies
 from cmbml.learning.settings import TrainingSettings
+from cmbml.learning.starting_weights import StartingWeights
 from cmbml.learning.stops import FAILED, failure_message
 
 LOGGER = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ def train(  # noqa: PLR0917 (what a training is made of)
     settings: TrainingSettings,
     directory: Path,
     facts: Mapping[str, Any],
+    *,
+    start_weights: StartingWeights | None = None,
 ) -> str:
     """Train a network until it is done, or go on with a training that was ended before.
 
@@ -63,6 +66,9 @@ def train(  # noqa: PLR0917 (what a training is made of)
         those that are to be kept. Nothing is written elsewhere.
     facts
         What checkpoints say of the data: plain values by name.
+    start_weights
+        What to begin from instead of drawn weights; their digest becomes a fact. A training that goes on has
+        them already.
 
     Returns
     -------
@@ -73,16 +79,18 @@ def train(  # noqa: PLR0917 (what a training is made of)
     ------
     ValueError
         If there are no skies, training and validation share one, the network cannot be built or does not fit
-        the skies, or the directory holds a training with other settings, network or facts.
+        the skies or the weights to start from, or the directory holds a training with other settings, network
+        or facts.
     RuntimeError
         If a loss or gradient is not finite, or the training is given up; all checkpoints are kept.
     DatasetError
         If the last checkpoint cannot be read; names the file.
     """
     _check_splits(train_data, valid_data)
+    begun = {} if start_weights is None else {"start_weights": start_weights.digest()}
     described = {
         "network": {"factory": spec.factory, "arguments": to_plain(dict(spec.arguments))},
-        "facts": to_plain(dict(facts)),
+        "facts": {**to_plain(dict(facts)), **begun},
     }
     sweep_checkpoints(directory)
     start = read_last_checkpoint(directory)
@@ -94,7 +102,8 @@ def train(  # noqa: PLR0917 (what a training is made of)
             return str(start["stopped"])
         LOGGER.info("%s: goes on after epoch %d of %d", directory, start["epoch"], settings.epochs)
     with _own_torch(settings), quiet_lightning(), _own_temporary_folder(settings):
-        _fit(spec, (train_data, valid_data), settings, directory, (described, start))
+        network = _new_network(spec, settings, start_weights if start is None else None)
+        _fit(network, (train_data, valid_data), settings, directory, (described, start))
     last = read_last_checkpoint(directory)
     return "" if last is None else str(last["stopped"])
 
@@ -130,7 +139,7 @@ def _check_same_training(
 
 
 def _fit(
-    spec: NetworkSpec,
+    network: nn.Module,
     data: tuple[Skies, Skies | None],
     settings: TrainingSettings,
     directory: Path,
@@ -138,9 +147,7 @@ def _fit(
 ) -> None:
     """Call lightning, from the beginning or from the end of an epoch."""
     described, start = state
-    module = TrainingModule(
-        _new_network(spec, settings), settings, train_skies=data[0], valid_skies=data[1], start=start
-    )
+    module = TrainingModule(network, settings, train_skies=data[0], valid_skies=data[1], start=start)
     progress = TrainingProgress(f"training {directory.name}", settings.epochs)
     history = [dict(row) for row in start["history"]] if start else []
     trainer = Trainer(
@@ -175,10 +182,14 @@ def _accelerator(settings: TrainingSettings) -> str:
     return {"auto": found, "gpu": "cuda", "cpu": "cpu"}[settings.accelerator]
 
 
-def _new_network(spec: NetworkSpec, settings: TrainingSettings) -> nn.Module:
-    """Return the untrained network, its weights drawn from the seed."""
+def _new_network(
+    spec: NetworkSpec, settings: TrainingSettings, start_weights: StartingWeights | None
+) -> nn.Module:
+    """Return the untrained network, its weights drawn from the seed or taken over from another one."""
     seed_torch(settings.seed, "weights")
     network = spec.build()
+    if start_weights is not None:
+        start_weights.fill(network)
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
