@@ -316,6 +316,23 @@ def test_every_loss_trains(loss, tmp_path):
     assert last["history"][-1]["valid_loss"] < last["history"][0]["valid_loss"]
 
 
+def pointwise(axes: int) -> torch.nn.Module:
+    return (torch.nn.Conv1d if axes == 1 else torch.nn.Conv2d)(2, 1, 1)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_maps_are_learnt_from_as_planes_are(channels_last, tmp_path):
+    """The same pixels, once along a line."""
+    losses = []
+    for shape in ((8, 6), (48,)):
+        spec = NetworkSpec("tests.learning.test_training:pointwise", {"axes": len(shape)})
+        splits = (Skies(count, seed=seed, shape=shape) for seed, count in enumerate((7, 2)))
+        place = tmp_path / str(len(shape))
+        train(spec, *splits, settings(channels_last=channels_last), place, FACTS)
+        losses.append([row["valid_loss"] for row in checkpoint(place)["history"]])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
 # ---- Precision, devices -----------------------------------------------------------
 
 
