@@ -1,0 +1,1 @@
+"""Petroff et al. 2020: a Bayesian network on the sphere itself."""
