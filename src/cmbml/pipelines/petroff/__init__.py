@@ -1,1 +1,5 @@
-"""Petroff et al. 2020: a Bayesian network on the sphere itself."""
+"""Petroff et al. 2020: a Bayesian network on the sphere itself, with error maps."""
+
+from cmbml.pipelines.petroff.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

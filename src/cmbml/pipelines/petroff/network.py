@@ -13,7 +13,7 @@ Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section 2 and figure 1.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,16 +27,19 @@ from cmbml.pipelines.petroff.layers import (
     ScaleAndShift,
     repeat_pixels,
 )
-from cmbml.science.pixels import check_nside
+from cmbml.pipelines.petroff.resolutions import check_depth
 
 
-class PetroffNetwork(nn.Module):
-    """Maps (batch, channels, npix) to (batch, 2, npix): the CMB and the log of its variance; NESTED.
+@dataclass(frozen=True)
+class SphereDescription:
+    """What a network on the sphere is made of.
 
     Parameters
     ----------
     channels
         Number of channels, each with an encoder of its own.
+    outputs
+        Number of outputs.
     nside
         Resolution.
     depth
@@ -47,123 +50,99 @@ class PetroffNetwork(nn.Module):
         Number K of terms of the convolutions.
     initial_dropout
         Probability of dropping before training; 0 for a network without dropout.
-    weight_strength, dropout_strength
-        Of the regularisation, see `ConcreteDropout.regularisation`.
     pooling
         "max", as published, or "mean".
-    output
-        "linear", as published, or "elu", which the last convolution then goes through.
-    uncertain
-        Whether the log of the variance is an output; without it there is the CMB alone.
     recompute
-        Whether a training computes features of encoder levels again when it needs them, instead of keeping them:
-        a third slower, and a fraction of the memory.
+        Whether a training computes the features of a level again when it needs them, instead of keeping them.
+    """
+
+    channels: int
+    outputs: int
+    nside: int
+    depth: int
+    filters: int
+    order: int
+    initial_dropout: float
+    pooling: str
+    recompute: bool
+
+    def layer(self, nside: int, n_in: int, n_out: int, groups: int) -> Dropped:
+        """Return a convolution with its dropout."""
+        convolution = ChebyshevConvolution(nside, n_in, n_out, order=self.order, groups=groups)
+        return Dropped(convolution, groups=groups, initial=self.initial_dropout)
+
+
+class SphereNetwork(nn.Module):
+    """Maps (batch, channels, npix) to (batch, outputs, npix), pixels NESTED.
+
+    Parameters
+    ----------
+    description
+        What it is made of.
 
     Raises
     ------
     ValueError
-        If `nside` is no power of two, or `depth` does not fit it.
+        If nside is no power of two, or the depth does not fit it.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        nside: int,
-        *,
-        depth: int,
-        filters: int,
-        order: int,
-        initial_dropout: float,
-        weight_strength: float,
-        dropout_strength: float,
-        pooling: str,
-        output: str,
-        uncertain: bool,
-        recompute: bool,
-    ) -> None:
+    def __init__(self, description: SphereDescription) -> None:
         super().__init__()
-        check_depth(nside, depth)
-        self.recompute = recompute
-        self.strengths = {"weight": weight_strength, "dropout": dropout_strength}
-        self.pool = POOLING[pooling]
-        self.output, self.uncertain = output, uncertain
-        resolutions = [nside >> level for level in range(depth + 1)]
-
-        def convolution(nside: int, n_in: int, n_out: int, groups: int) -> Dropped:
-            layer = ChebyshevConvolution(nside, n_in, n_out, order=order, groups=groups)
-            return Dropped(layer, groups=groups, initial=initial_dropout)
-
+        check_depth(description.nside, description.depth)
+        self.recompute, self.pool = description.recompute, POOLING[description.pooling]
+        channels, filters, layer = description.channels, description.filters, description.layer
+        resolutions = [description.nside >> level for level in range(description.depth + 1)]
         self.down = nn.ModuleList(
             nn.ModuleList(
                 [
-                    convolution(n, filters if level else 1, filters, channels),
-                    convolution(n, filters, filters, channels),
+                    layer(nside, filters if level else 1, filters, channels),
+                    layer(nside, filters, filters, channels),
                 ]
             )
-            for level, n in enumerate(resolutions)
+            for level, nside in enumerate(resolutions)
         )
         self.skips = nn.ModuleList(
-            Dropped(ScaleAndShift(channels, filters), groups=channels, initial=initial_dropout)
+            Dropped(ScaleAndShift(channels, filters), groups=channels, initial=description.initial_dropout)
             for _ in resolutions
         )
         self.up = nn.ModuleList(
-            nn.ModuleList([convolution(n, filters, filters, 1), convolution(n, filters, filters, 1)])
-            for n in resolutions[:-1]
+            nn.ModuleList([layer(nside, filters, filters, 1), layer(nside, filters, filters, 1)])
+            for nside in resolutions[:-1]
         )
-        self.last = convolution(nside, filters, 2 if uncertain else 1, 1)
+        self.last = layer(description.nside, filters, description.outputs, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return the CMB and the log of its variance."""
+        """Return what the last convolution gives."""
         x = maps.transpose(1, 2)  # (batch, npix, channels)
         skipped = []
-        for level, convolutions in enumerate(self.down):
-            x = self._level(self._encoded, convolutions, self.pool(x) if level else x)
+        for level, layers in enumerate(self.down):
+            x = self._level(_encoded, layers, self.pool(x) if level else x)
             skipped.append(self.skips[level](x))
         y = functional.elu(skipped.pop())
-        for convolutions in reversed(self.up):
-            y = self._level(self._decoded, convolutions, repeat_pixels(y), skipped.pop())
-        y = self.last(y)
-        if self.output == "elu":
-            y = functional.elu(y)
-        if self.uncertain:  # published: minus the log of the variance
-            y = torch.stack([y[..., 0], -y[..., 1]], dim=-1)
-        return y.transpose(1, 2)
-
-    def regularisation(self) -> Tensor:
-        """Return what the regularisers add to the loss of a batch."""
-        layers = [module for module in self.modules() if isinstance(module, Dropped)]
-        return torch.stack([layer.regularisation(**self.strengths) for layer in layers]).sum()
+        for layers in reversed(self.up):
+            y = self._level(_decoded, layers, repeat_pixels(y), skipped.pop())
+        outputs: Tensor = self.last(y).transpose(1, 2)
+        return outputs
 
     def _level(self, function: Callable[..., Tensor], *given: object) -> Tensor:
-        if self.recompute and self.training and torch.is_grad_enabled():
+        if self.recompute and torch.is_grad_enabled():
             result: Tensor = checkpoint(function, *given, use_reentrant=False)
             return result
         return function(*given)
 
-    @staticmethod
-    def _encoded(convolutions: nn.ModuleList, x: Tensor) -> Tensor:
-        for convolution in convolutions:
-            x = functional.elu(convolution(x))
-        return x
 
-    @staticmethod
-    def _decoded(convolutions: nn.ModuleList, y: Tensor, skipped: Tensor) -> Tensor:
-        first, second = convolutions
-        return functional.elu(second(functional.elu(first(y).add_(skipped))))
+def _encoded(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    for layer in layers:
+        x = functional.elu(layer(x))
+    return x
 
 
-def check_depth(nside: int, depth: int) -> int:
-    """Return `depth` if a sphere of `nside` can be coarsened that often.
+def _decoded(layers: nn.ModuleList, y: Tensor, skipped: Tensor) -> Tensor:
+    first, second = layers
+    return functional.elu(second(functional.elu(first(y).add_(skipped))))
 
-    Raises
-    ------
-    ValueError
-        If `nside` is no power of two, or `depth` is not between 0 and its logarithm.
-    """
-    deepest = check_nside(nside).bit_length() - 1
-    if not 0 <= depth <= deepest:
-        raise ValueError(
-            f"depth {depth}: a sphere of nside {nside} can be coarsened {deepest} times, down to nside 1; take 0 to "
-            f"{deepest}"
-        )
-    return depth
+
+def regularisation_of(network: nn.Module, *, weight: float, dropout: float) -> Tensor:
+    """Return what the regularisers of all layers of a network add to the loss of a batch."""
+    layers = [module for module in network.modules() if isinstance(module, Dropped)]
+    return torch.stack([layer.regularisation(weight=weight, dropout=dropout) for layer in layers]).sum()

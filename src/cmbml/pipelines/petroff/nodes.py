@@ -1,0 +1,382 @@
+"""Nodes of the spherical network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cmbml.learning.checkpoints import history_rows
+from cmbml.learning.figures import losses_figure
+from cmbml.learning.inference import chosen_checkpoint
+from cmbml.learning.scaling import fit_transforms, scaling_table
+from cmbml.learning.settings import TrainingSettings
+from cmbml.learning.transform_settings import ScalingSettings
+from cmbml.partitions import Loader, Partition, check_origin, lift, load, restrict
+from cmbml.pipelines.petroff.corrections import correction_table, fit_errors, fit_spectrum
+from cmbml.pipelines.petroff.features import (
+    FEATURES_VERSION,
+    feature_names,
+    inputs_fwhm,
+    make_features,
+    make_target,
+    ordered_channels,
+    used_channels,
+)
+from cmbml.pipelines.petroff.prediction import (
+    clean_simulation,
+    cut_simulation,
+    error_simulation,
+    predict_simulation,
+)
+from cmbml.pipelines.petroff.settings import LearningSettings, NetworkSettings, Petroff, SamplingSettings
+from cmbml.pipelines.petroff.training import CleanerSettings, check_kinds, train_cleaner
+from cmbml.science.instrument import Instrument
+from cmbml.science.skymap import SkyMap
+
+TRAINING_VERSION = 1
+"""Raised when a training gives other weights for equal settings."""
+
+PREDICTION_VERSION = 1
+"""Raised when predictions, or what is made of them, change for equal weights."""
+
+
+def prepare_features(
+    observations: Mapping[str, Loader], instrument: Instrument, petroff: Petroff
+) -> dict[str, Partition]:
+    """Lay out what the network sees of every simulation of a split.
+
+    Returns
+    -------
+    dict
+        {simulation: lazy array (n_features, npix), NESTED, uK_CMB}.
+
+    Raises
+    ------
+    ValueError
+        If observations were made with another instrument.
+    """
+    _check_instrument(observations, instrument)
+    return lift(
+        make_features,
+        version=FEATURES_VERSION,
+        partitioned={"observations": _seen(observations, instrument, petroff)},
+        shared={"instrument": used_channels(instrument, petroff)},
+        parameters={"settings": _resolved(petroff, instrument)},
+    )
+
+
+def prepare_targets(cmb: Mapping[str, Loader], petroff: Petroff) -> dict[str, Partition]:
+    """Lay out what the network is to find in every simulation of a split.
+
+    Returns
+    -------
+    dict
+        {simulation: lazy array (1, npix), NESTED, uK_CMB}.
+    """
+    return lift(
+        make_target,
+        version=FEATURES_VERSION,
+        partitioned={"truth": restrict(cmb, stokes="I")},
+        parameters={"settings": petroff.of_targets},
+    )
+
+
+def fit_scaling(
+    features: Mapping[str, Loader],
+    targets: Mapping[str, Loader],
+    instrument: Instrument,
+    petroff: Petroff,
+    petroff_scaling: ScalingSettings,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Fit the scaling of features and target to the training split.
+
+    Petroff et al. fit it to maps before noise is added; here it is fitted to what is observed.
+
+    Returns
+    -------
+    dict
+        States of the transforms, see `cmbml.learning.scaling.fit_transforms`.
+    pandas.DataFrame
+        The fitted numbers, one row per feature and one for the target.
+
+    Raises
+    ------
+    ValueError
+        If the split is empty, a pixel is not finite, or a feature is constant.
+    """
+    names = feature_names(instrument, petroff)
+    scaling = fit_transforms(features, targets, names, settings=petroff_scaling, stokes="I")
+    return scaling, scaling_table(scaling)
+
+
+def train_network(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
+    train_features: Mapping[str, Loader],
+    train_targets: Mapping[str, Loader],
+    valid_features: Mapping[str, Loader],
+    valid_targets: Mapping[str, Loader],
+    scaling: Mapping[str, Any],
+    instrument: Instrument,
+    mask: SkyMap,
+    petroff: Petroff,
+    petroff_network: NetworkSettings,
+    petroff_learning: LearningSettings,
+    petroff_training: TrainingSettings,
+) -> Partition:
+    """Return the training, which the folder of its checkpoints runs.
+
+    Parameters
+    ----------
+    train_features, train_targets, valid_features, valid_targets
+        {simulation: loader of an array (n_features or 1, npix), NESTED, uK_CMB}.
+    scaling
+        Fitted transforms, see `fit_scaling`.
+    instrument
+        The channels that were simulated.
+    mask
+        Which part of the sky is compared.
+    petroff, petroff_network, petroff_learning, petroff_training
+        What the network sees and finds, what it is, how it is shown the skies, and how it is trained.
+
+    Returns
+    -------
+    Partition
+        Lazy; called with a `directory`.
+
+    Raises
+    ------
+    ValueError
+        If the kinds of network and inputs do not go together.
+    """
+    check_kinds(petroff, petroff_network)
+    settings = CleanerSettings(
+        _resolved(petroff, instrument), petroff_network.used, petroff_learning, petroff_training
+    )
+    return Partition(
+        id="petroff",
+        function=train_cleaner,
+        version=TRAINING_VERSION,
+        inputs={
+            "train_features": train_features,
+            "train_targets": train_targets,
+            "valid_features": valid_features,
+            "valid_targets": valid_targets,
+            "scaling": scaling,
+            "instrument": used_channels(instrument, petroff),
+            "mask": None if petroff_learning.masked_weight == 1 else mask,
+        },
+        parameters={"settings": settings},
+    )
+
+
+def report_training(checkpoints: Mapping[str, Loader]) -> tuple[pd.DataFrame, Figure]:
+    """Return the losses of every epoch, as a table and as a figure."""
+    losses = pd.DataFrame(history_rows(checkpoints["last"]()))
+    return losses, losses_figure(losses, title="petroff")
+
+
+def predict_train(
+    observations: Mapping[str, Loader],
+    instrument: Instrument,
+    checkpoints: Mapping[str, Loader],
+    petroff: Petroff,
+    petroff_prediction: SamplingSettings,
+) -> dict[str, Partition]:
+    """Predict the training skies that the bias of the spectrum is fitted to; none if it is not wanted."""
+    wanted = petroff_prediction.fitted_skies if petroff_prediction.correct_spectrum else 0
+    return _predicted("train", observations, instrument, checkpoints, petroff, petroff_prediction, wanted)
+
+
+def predict_valid(
+    observations: Mapping[str, Loader],
+    instrument: Instrument,
+    checkpoints: Mapping[str, Loader],
+    petroff: Petroff,
+    petroff_prediction: SamplingSettings,
+) -> dict[str, Partition]:
+    """Predict the validation skies that the scale of the errors is fitted to; none if it is not wanted."""
+    wanted = petroff_prediction.fitted_skies if petroff_prediction.calibrate_errors else 0
+    return _predicted("valid", observations, instrument, checkpoints, petroff, petroff_prediction, wanted)
+
+
+def predict_test(
+    observations: Mapping[str, Loader],
+    instrument: Instrument,
+    checkpoints: Mapping[str, Loader],
+    petroff: Petroff,
+    petroff_prediction: SamplingSettings,
+) -> dict[str, Partition]:
+    """Predict every simulation that is to be cleaned.
+
+    Parameters
+    ----------
+    observations
+        {simulation: loader of its `Observations`}.
+    instrument
+        The channels that were simulated.
+    checkpoints
+        {name: loader of a trained network}.
+    petroff
+        What the network sees.
+    petroff_prediction
+        Which network it is, and how it is asked.
+
+    Returns
+    -------
+    dict
+        {simulation: lazy `SkyMap` of mean and errors}, see `cmbml.pipelines.petroff.prediction`.
+
+    Raises
+    ------
+    ValueError
+        If observations were made with another instrument, or the checkpoint was not kept.
+    """
+    wanted = len(observations)
+    return _predicted("test", observations, instrument, checkpoints, petroff, petroff_prediction, wanted)
+
+
+def fit_corrections(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
+    train_predictions: Mapping[str, Loader],
+    train_cmb: Mapping[str, Loader],
+    valid_predictions: Mapping[str, Loader],
+    valid_cmb: Mapping[str, Loader],
+    mask: SkyMap,
+    petroff: Petroff,
+    petroff_prediction: SamplingSettings,
+) -> dict[str, Partition]:
+    """Fit the bias of the spectrum to training skies, and the scale of the errors to validation skies.
+
+    Returns
+    -------
+    dict
+        {"spectrum", "errors": lazy record}, see `cmbml.pipelines.petroff.corrections`; what is not wanted is not there.
+    """
+    fits: dict[str, Partition] = {}
+    shared = {"mask": mask}
+    if petroff_prediction.correct_spectrum:
+        skies = {"predictions": train_predictions, "truth": _of(train_predictions, train_cmb)}
+        fits["spectrum"] = Partition(
+            "spectrum", fit_spectrum, PREDICTION_VERSION, {**skies, **shared}, {"lmax": petroff.lmax}
+        )
+    if petroff_prediction.calibrate_errors:
+        skies = {"predictions": valid_predictions, "truth": _of(valid_predictions, valid_cmb)}
+        given = {**skies, **shared, "spectrum": fits.get("spectrum", {})}
+        fits["errors"] = Partition(
+            "errors", fit_errors, PREDICTION_VERSION, given, {"lmax": petroff.lmax}
+        )
+    return fits
+
+
+def report_corrections(corrections: Mapping[str, Loader]) -> pd.DataFrame:
+    """Return the fitted numbers as a table."""
+    return correction_table({name: load(record) for name, record in corrections.items()})
+
+
+def clean(
+    predictions: Mapping[str, Loader], corrections: Mapping[str, Loader], petroff: Petroff
+) -> dict[str, Partition]:
+    """Make the cleaned map of every simulation of a prediction's mean.
+
+    Returns
+    -------
+    dict
+        {simulation: lazy `SkyMap`}, I at the common beam, uK_CMB.
+    """
+    wanted = {name: record for name, record in corrections.items() if name == "spectrum"}
+    return lift(
+        clean_simulation,
+        version=PREDICTION_VERSION,
+        partitioned={"prediction": predictions},
+        shared=wanted,
+        parameters={"settings": petroff.of_targets},
+    )
+
+
+def map_errors(
+    predictions: Mapping[str, Loader], corrections: Mapping[str, Loader]
+) -> dict[str, Partition]:
+    """Make the error map of every simulation of a prediction's errors.
+
+    Returns
+    -------
+    dict
+        {simulation: lazy `SkyMap`}, one standard deviation at the beam of the cleaned map, uK_CMB.
+    """
+    wanted = {name: record for name, record in corrections.items() if name == "errors"}
+    return lift(
+        error_simulation, version=PREDICTION_VERSION, partitioned={"prediction": predictions}, shared=wanted
+    )
+
+
+def cut_errors(errors: Mapping[str, Loader], petroff_prediction: SamplingSettings) -> dict[str, Partition]:
+    """Mark the pixels of every simulation whose error is not too large.
+
+    Returns
+    -------
+    dict
+        {simulation: lazy `SkyMap`, 1 where the error is at most `error_cut_uk`, else 0}.
+    """
+    return lift(
+        cut_simulation,
+        version=PREDICTION_VERSION,
+        partitioned={"errors": errors},
+        parameters={"cut_uk": petroff_prediction.error_cut_uk},
+    )
+
+
+def _predicted(  # noqa: PLR0917 (what all three nodes are given)
+    split: str,
+    observations: Mapping[str, Loader],
+    instrument: Instrument,
+    checkpoints: Mapping[str, Loader],
+    petroff: Petroff,
+    sampling: SamplingSettings,
+    wanted: int,
+) -> dict[str, Partition]:
+    _check_instrument(observations, instrument)
+    names = sorted(observations)[:wanted]
+    if not names:
+        return {}
+    seen = _seen({name: observations[name] for name in names}, instrument, petroff)
+    return lift(
+        predict_simulation,
+        version=PREDICTION_VERSION,
+        partitioned={"observations": seen, "simulation": {name: f"{split} {name}" for name in names}},
+        shared={"instrument": used_channels(instrument, petroff)},
+        parameters={
+            "settings": _resolved(petroff, instrument),
+            "sampling": sampling.of_passes,
+            "checkpoint": chosen_checkpoint(checkpoints, sampling.checkpoint, method="petroff"),
+        },
+    )
+
+
+def _check_instrument(observations: Mapping[str, Loader], instrument: Instrument) -> None:
+    check_origin(
+        observations,
+        what="observations",
+        remedy="make both anew: kedro run --pipeline=simulation",
+        instrument=instrument,
+    )
+
+
+def _resolved(settings: Petroff, instrument: Instrument) -> Petroff:
+    """Return the settings with channels, reference and beam in numbers, so that other words for them count alike."""
+    reference = ordered_channels(instrument, settings)[0].name if settings.inputs == "differences" else "auto"
+    return settings.model_copy(
+        update={
+            "channels": used_channels(instrument, settings).names,
+            "reference": reference,
+            "inputs_fwhm_arcmin": inputs_fwhm(instrument, settings) or "native",
+        }
+    )
+
+
+def _seen(observations: Mapping[str, Loader], instrument: Instrument, settings: Petroff) -> dict[str, Any]:
+    """Return loaders of no more than the network sees."""
+    return restrict(observations, channels=used_channels(instrument, settings).names, stokes="I")
+
+
+def _of(predictions: Mapping[str, Loader], skies: Mapping[str, Loader]) -> dict[str, Any]:
+    """Return the skies that were predicted, intensity only."""
+    return restrict({name: skies[name] for name in predictions}, stokes="I")
