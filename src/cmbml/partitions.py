@@ -155,6 +155,22 @@ class Known:
         return self.value
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """An input that a result goes back to by way of others: a recipe names it, and nothing is loaded.
+
+    Parameters
+    ----------
+    fingerprint
+        Of what it stands for.
+    """
+
+    fingerprint: str
+
+    def __call__(self) -> None:
+        """Return nothing."""
+
+
 def known(value: Any) -> Loader:
     """Return a value that partitions share as a loader; a loader as it is.
 

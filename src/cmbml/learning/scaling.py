@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import torch
 
 from cmbml.learning.map_datasets import LoadedArrays, Loaders
-from cmbml.learning.transform import transform_from_state
+from cmbml.learning.transform import Transform, transform_from_state
 from cmbml.learning.transform_settings import ScalingSettings, build_transform
 
 
@@ -60,3 +61,35 @@ def scaling_table(scaling: Mapping[str, Any]) -> pd.DataFrame:
         for row in transform_from_state(scaling[key]).table(scaling[names])
     ]
     return pd.DataFrame(rows)
+
+
+def reference_gains(
+    features: Transform, target: Transform, *, n_features: int, n_outputs: int, group: str
+) -> list[list[float]]:
+    """Return factor and offset that turn the reference's scaled fields into the output's scale.
+
+    Parameters
+    ----------
+    features, target
+        Transforms of features and target; each feature by itself, and along a line.
+    n_features, n_outputs
+        How many there are of each.
+    group
+        Parameters that the scaling comes from, for the message.
+
+    Raises
+    ------
+    ValueError
+        If a transform is no line: a reference could not be corrected in its scale.
+    """
+    ends = []
+    for probe in (0.0, 1.0, 2.0):
+        maps = features.inverse(torch.full((n_features, 1, 1), probe, dtype=torch.float64))[:n_outputs]
+        ends.append(target(maps).reshape(n_outputs))
+    zero, one, two = ends
+    if not torch.allclose(two - one, one - zero, rtol=1e-9, atol=1e-12):
+        raise ValueError(
+            f"{group}: with inputs 'differences' features and target are scaled along a line each; "
+            "take factor, max_abs, min_max or standardise"
+        )
+    return [[float(a), float(b)] for a, b in zip(one - zero, zero, strict=True)]

@@ -122,6 +122,31 @@ class Channel:
             )
         return level
 
+    def noise_at_beam(self, fwhm_arcmin: float, lmax: int) -> float:
+        """Return the rms in uK_CMB of its white noise in I, once its map is at another beam.
+
+        With its own beam b, the other beam B and noise n in uK rad,
+        rms^2 = sum_l (2l + 1) / 4 pi n^2 B_l^2 / b_l^2; infinite where b has nothing left to bring anywhere.
+
+        Parameters
+        ----------
+        fwhm_arcmin
+            Full width at half maximum of the other beam.
+        lmax
+            Band limit, inclusive.
+
+        Raises
+        ------
+        ValueError
+            If the level of its noise is not known.
+        """
+        ell = np.arange(lmax + 1)
+        noise, beam = self.noise_level("I") * ARCMIN, self.beam_window(lmax)
+        if not beam.all():
+            return float("inf")
+        ratio = beam_window(fwhm_arcmin * ARCMIN, lmax) / beam
+        return float(noise * np.sqrt(np.sum((2 * ell + 1) / (4 * np.pi) * ratio**2)))
+
     @property
     def unknown_noise(self) -> str:
         """The Stokes fields whose noise level is not known."""

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from cmbml.learning.scaling import reference_gains
 from cmbml.learning.transforms import Factor, MinMax, Standardise
 from cmbml.pipelines.cmbnncs.cleaner import (
     CorrectingNetwork,
     correcting_network,
     published_network,
-    reference_gains,
 )
 from cmbml.pipelines.cmbnncs.network import load_published_state, published_unet
 
@@ -129,8 +129,13 @@ def test_gains_turn_the_reference_into_the_scale_of_the_output():
     features = Standardise(centre=True, robust=False, middle=(3.0, 100.0), spread=(2.0, 50.0))
     target = MinMax(0.0, 1.0, smallest=(-10.0,), largest=(30.0,))
     # feature x: 3 + 2 x in uK, of which the target is (uK + 10) / 40
-    assert np.allclose(reference_gains(features, target, n_features=2, n_outputs=1), [[2 / 40, 13 / 40]])
-    assert reference_gains(Factor(4.0), Factor(2.0), n_features=2, n_outputs=1) == [[2.0, 0.0]]
+    assert np.allclose(
+        reference_gains(features, target, n_features=2, n_outputs=1, group="cmbnncs_scaling"),
+        [[2 / 40, 13 / 40]],
+    )
+    assert reference_gains(Factor(4.0), Factor(2.0), n_features=2, n_outputs=1, group="cmbnncs_scaling") == [
+        [2.0, 0.0]
+    ]
 
 
 def test_a_scale_that_is_no_line_is_refused():
@@ -141,7 +146,7 @@ def test_a_scale_that_is_no_line_is_refused():
     with pytest.raises(
         ValueError, match="cmbnncs_scaling: with inputs 'differences' features and target are scaled"
     ):
-        reference_gains(Cubic(), Factor(1.0), n_features=2, n_outputs=1)
+        reference_gains(Cubic(), Factor(1.0), n_features=2, n_outputs=1, group="cmbnncs_scaling")
 
 
 @pytest.mark.parametrize(("name", "depth", "max_filters"), [("unet5_nside32_I", 5, 32)])

@@ -8,7 +8,6 @@ from cmbml.pipelines.cmbnncs.features import (
     feature_names,
     make_features,
     make_target,
-    noise_at_beam,
     ordered_channels,
     reference_channel,
     target_window,
@@ -112,10 +111,12 @@ def test_the_reference_is_not_one_whose_sharpening_costs_more_than_its_noise_sav
         (Channel("143", 142.876, 32.4, "I", 33.0), Channel("217", 221.156, 22.3, "I", 46.8))
     )
     settings = data(channels="all", nside=512, lmax=1024, fwhm_arcmin=20.6)
-    rms = [noise_at_beam(channel, settings) for channel in instrument]
+    rms = [channel.noise_at_beam(settings.fwhm_arcmin, settings.lmax) for channel in instrument]
     np.testing.assert_allclose(rms, [131.8, 5.4], rtol=0.01)
     assert reference_channel(instrument, settings).name == "217"
-    assert noise_at_beam(Channel("30", 28.4, 900.0, "I", 150.0), settings) == float("inf")
+    assert Channel("30", 28.4, 900.0, "I", 150.0).noise_at_beam(settings.fwhm_arcmin, settings.lmax) == float(
+        "inf"
+    )
 
 
 def test_a_beam_that_float32_maps_cannot_give_back_is_not_taken_off():

@@ -17,7 +17,6 @@ with weights that vary over the sky.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,31 +142,3 @@ class CorrectingNetwork(nn.Module):
         correction = torch.einsum("of,bfrc->borc", self.selection, weights * differences)
         corrected: Tensor = self.gain * reference + self.offset + correction
         return corrected
-
-
-def reference_gains(features: Any, target: Any, *, n_features: int, n_outputs: int) -> list[list[float]]:
-    """Return factor and offset that turn the reference's scaled fields into the output's scale.
-
-    Parameters
-    ----------
-    features, target
-        Transforms of features and target; each feature by itself, and along a line.
-    n_features, n_outputs
-        How many there are of each.
-
-    Raises
-    ------
-    ValueError
-        If a transform is no line: a reference could not be corrected in its scale.
-    """
-    ends = []
-    for probe in (0.0, 1.0, 2.0):
-        maps = features.inverse(torch.full((n_features, 1, 1), probe, dtype=torch.float64))[:n_outputs]
-        ends.append(target(maps).reshape(n_outputs))
-    zero, one, two = ends
-    if not torch.allclose(two - one, one - zero, rtol=1e-9, atol=1e-12):
-        raise ValueError(
-            "cmbnncs_scaling: with inputs 'differences' features and target are scaled along a line each; "
-            "take factor, max_abs, min_max or standardise"
-        )
-    return [[float(a), float(b)] for a, b in zip(one - zero, zero, strict=True)]

@@ -61,27 +61,13 @@ def reference_channel(used: Instrument, settings: Cmbnncs) -> Channel:
                 f"cmbnncs.stokes {settings.stokes}: none of the channels {', '.join(used.names)} measures "
                 "these fields; choose others, or stokes I"
             )
-        return min(able, key=lambda channel: noise_at_beam(channel, settings))
+        return min(able, key=lambda channel: channel.noise_at_beam(settings.fwhm_arcmin, settings.lmax))
     if settings.reference not in [channel.name for channel in able]:
         raise ValueError(
             f"cmbnncs.reference {settings.reference}: must be one of cmbnncs.channels that measures "
             f"{settings.stokes}: {', '.join(channel.name for channel in able)}"
         )
     return used[settings.reference]
-
-
-def noise_at_beam(channel: Channel, settings: Cmbnncs) -> float:
-    """Return the rms in uK_CMB of a channel's white noise in I, once its map is at the common beam.
-
-    With a beam b of the channel, B the common one and noise n in uK rad,
-    rms^2 = sum_l (2l + 1) / 4 pi n^2 B_l^2 / b_l^2; infinite where b has nothing left to bring anywhere.
-    """
-    ell = np.arange(settings.lmax + 1)
-    noise, beam = channel.noise_level("I") * ARCMIN, channel.beam_window(settings.lmax)
-    if not beam.all():
-        return float("inf")
-    ratio = beam_window(settings.fwhm_arcmin * ARCMIN, settings.lmax) / beam
-    return float(noise * np.sqrt(np.sum((2 * ell + 1) / (4 * np.pi) * ratio**2)))
 
 
 def ordered_channels(instrument: Instrument, settings: Cmbnncs) -> tuple[Channel, ...]:

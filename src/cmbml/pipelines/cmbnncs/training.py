@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from cmbml.learning.features import sign_flips
 from cmbml.learning.map_datasets import ArrayPairs, Loaders
 from cmbml.learning.networks import NetworkSpec
+from cmbml.learning.scaling import reference_gains
 from cmbml.learning.settings import TrainingSettings
 from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.learning.training import train
 from cmbml.learning.transform import transform_from_state
-from cmbml.pipelines.cmbnncs.cleaner import reference_gains
 from cmbml.pipelines.cmbnncs.features import FEATURES_VERSION, feature_names, ordered_channels
 from cmbml.pipelines.cmbnncs.settings import Cmbnncs, LearningSettings, NetworkSettings
 from cmbml.science.instrument import Instrument
@@ -127,7 +127,9 @@ def network_spec(scaling: Mapping[str, Any], settings: CleanerSettings) -> Netwo
         "depth": network.steps,
         "filters": network.filters,
         "max_filters": network.max_filters,
-        "gains": reference_gains(features, target, n_features=len(names), n_outputs=n_outputs),
+        "gains": reference_gains(
+            features, target, n_features=len(names), n_outputs=n_outputs, group="cmbnncs_scaling"
+        ),
         "batch_norm": network.batch_norm,
         "compress": network.compress,
     }

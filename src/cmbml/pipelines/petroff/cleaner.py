@@ -4,15 +4,15 @@ The second has the same layers. What it returns as the CMB is
 
     y = a x_ref + b + sum_i (c_i + u_i(x)) x_i,
 
-x_ref the reference channel, x_i the differences of the other channels from it, c_i a number, and u_i maps of weights that the
-layers make of the differences. The CMB cancels in every x_i, so that u cannot know it, and its part of y is that of
-x_ref. The log of the variance is the layers' last output.
+x_ref the reference channel, x_i the differences of the other channels from it, c_i a number, and u_i maps of
+weights that the layers make of the differences. The CMB cancels in every x_i, so that u cannot know it, and
+its part of y is that of x_ref. The log of the variance is the layers' last output.
 
 References
 ----------
 Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section 2: the layers.
-Basak, S. & Delabrouille, J. 2012, MNRAS 419, 1163, arXiv:1106.5383, equations 8-12: a linear combination with weights
-that vary over the sky.
+Basak, S. & Delabrouille, J. 2012, MNRAS 419, 1163, arXiv:1106.5383, equations 8-12: a linear combination with
+weights that vary over the sky.
 """
 
 from collections.abc import Sequence
@@ -90,8 +90,10 @@ class CorrectingNetwork(nn.Module):
     gains
         a and b: what the reference's scaled map is worth in the scale of the output.
     compress
-        Whether the layers see asinh of the differences, so that the plane of the Galaxy does not drown the rest.
-    nside, depth, filters, order, initial_dropout, weight_strength, dropout_strength, pooling, uncertain, recompute
+        Whether the layers see asinh of the differences, so that the plane of the Galaxy does not drown the
+        rest.
+    nside, depth, filters, order, initial_dropout, weight_strength, dropout_strength, pooling, uncertain,
+    recompute
         As `PetroffNetwork`.
 
     Raises
@@ -122,7 +124,9 @@ class CorrectingNetwork(nn.Module):
         super().__init__()
         differences = channels - 1
         if differences < 1:
-            raise ValueError(f"{channels} features: a reference and at least one difference from it are needed")
+            raise ValueError(
+                f"{channels} features: a reference and at least one difference from it are needed"
+            )
         self.strengths = {"weight": weight_strength, "dropout": dropout_strength}
         self.compress = compress
         outputs = differences + (1 if uncertain else 0)

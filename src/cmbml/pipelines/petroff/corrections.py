@@ -1,16 +1,17 @@
-"""What is learnt from skies with a truth about a network that has been trained: its bias and the scale of its errors.
+"""What skies with a truth tell of a trained network: its bias, and the scale of its errors.
 
-Neither is fitted to a sky that is cleaned: the bias of the spectrum is that on training skies, as published; the scale of
-the errors is that on validation skies, which the network has not learnt from.
+Neither is fitted to a sky that is cleaned: the bias of the spectrum is that on training skies, as published;
+the scale of the errors is that on validation skies, which the network has not learnt from.
 
 References
 ----------
-Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section 4.2: the ratio of spectra of truth and cleaned maps of 100
-training skies is fitted by a quadratic polynomial of l. Levi et al. 2022, Sensors 22, 5540, arXiv:1905.11659, section 3: errors
-scaled by one number to be calibrated.
+Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section 4.2: the ratio of spectra of truth and cleaned
+maps of 100 training skies is fitted by a quadratic polynomial of l. Levi et al. 2022, Sensors 22, 5540,
+arXiv:1905.11659, section 3: errors scaled by one number to be calibrated.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,13 @@ def fit_spectrum(predictions: Predictions, truth: Predictions, mask: SkyMap, *, 
     fitted = np.polynomial.polynomial.polyval(ell, coefficients)
     if fitted.min() <= 0:
         raise ValueError(
-            f"the ratio of true to predicted spectra, fitted as {coefficients[0]:.3g} + {coefficients[1]:.3g} l + "
-            f"{coefficients[2]:.3g} l^2, is not positive up to lmax {lmax}: the network has not learnt the CMB; train "
-            "it longer, or set petroff_prediction.correct_spectrum to false"
+            f"the ratio of true to predicted spectra, fitted as {coefficients[0]:.3g} + "
+            f"{coefficients[1]:.3g} l + {coefficients[2]:.3g} l^2, is not positive up to lmax {lmax}: the "
+            "network has not learnt the CMB; train it longer, or set petroff_prediction.correct_spectrum "
+            "to false"
         )
     edges = np.unique(np.linspace(2, lmax + 1, BANDS + 1).astype(int))
-    bands = [slice(first, last) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+    bands = [slice(first, last) for first, last in pairwise(edges)]
     weights = 2 * ell + 1
     return {
         "coefficients": [float(value) for value in coefficients],
@@ -115,15 +117,15 @@ def fit_errors(
         error = total_error(prediction)[kept]
         if not error.all():
             raise ValueError(
-                f"{name}: the network gives no error in some pixels, which cannot be scaled; train with loss gaussian or "
-                "dropout, or set petroff_prediction.calibrate_errors to false"
+                f"{name}: the network gives no error in some pixels, which cannot be scaled; train with "
+                "loss gaussian or dropout, or set petroff_prediction.calibrate_errors to false"
             )
         pulls.append(np.abs(apart - apart.mean()) / error)
     return {"factor": float(np.quantile(np.concatenate(pulls), ONE_SIGMA)), "skies": len(predictions)}
 
 
 def corrected_mean(prediction: SkyMap, spectrum: Mapping[str, Any] | None, *, lmax: int) -> Array:
-    """Return the mean of a prediction up to lmax, its coefficients times the root of the fitted ratio of spectra.
+    """Return the mean of a prediction up to lmax, times the root of the fitted ratio of spectra.
 
     Parameters
     ----------
@@ -148,12 +150,14 @@ def corrected_mean(prediction: SkyMap, spectrum: Mapping[str, Any] | None, *, lm
 
 
 def total_error(prediction: SkyMap) -> Array:
-    """Return the root of the sum of the squares of both parts of a prediction's error, shape (npix,), float64."""
+    """Return the root of the sum of the squares of both parts of a prediction's error, shape (npix,),
+    float64."""
     return np.asarray(np.sqrt(np.square(prediction.values[1:].astype(np.float64)).sum(axis=0)))
 
 
 def correction_table(corrections: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the fitted numbers: bands of the ratio of spectra with the polynomial there, then the errors' factor.
+    """Return the fitted numbers: bands of the ratio of spectra with the polynomial there, then the errors'
+    factor.
 
     Returns
     -------
@@ -175,4 +179,5 @@ def correction_table(corrections: Mapping[str, Mapping[str, Any]]) -> pd.DataFra
 def _masked_cl(values: Array, mask: SkyMap, lmax: int) -> Array:
     weights = mask.values[0].astype(np.float64)
     apart = values - np.average(values, weights=weights)
-    return alm_to_cl(analyse((apart * weights)[None], lmax))[0]
+    cl: Array = alm_to_cl(analyse((apart * weights)[None], lmax))[0]
+    return cl

@@ -3,9 +3,10 @@
 Features are maps of shape (n_features, npix), NESTED, uK_CMB, one per channel. There are two kinds:
 
 - "maps", as published: every channel, brought to one common beam.
-- "differences": first the reference channel at the beam of the cleaned map, then every other channel minus the
-  reference, both at the common beam of the inputs. The CMB cancels in each difference, so that whatever a network
-  makes of them it can neither lose nor invent any.
+- "differences": first the reference channel at the beam of the cleaned map, then every other channel minus
+the
+  reference, both at the common beam of the inputs. The CMB cancels in each difference, so that whatever a
+  network makes of them it can neither lose nor invent any.
 
 Beams act in harmonic space. Maps of this project carry no pixel window; see the page on simulations for what
 that means for templates and for Planck's own files, whose window is taken off where they are read.
@@ -62,28 +63,15 @@ def ordered_channels(instrument: Instrument, settings: Petroff) -> tuple[Channel
     if settings.inputs == "maps":
         return used.channels
     if settings.reference == "auto":
-        reference = min(used, key=lambda channel: noise_at_beam(channel, settings))
+        reference = min(used, key=lambda channel: channel.noise_at_beam(settings.fwhm_arcmin, settings.lmax))
     elif settings.reference in used.names:
         reference = used[settings.reference]
     else:
         raise ValueError(
-            f"petroff.reference {settings.reference}: must be one of petroff.channels: {', '.join(used.names)}"
+            f"petroff.reference {settings.reference}: must be one of petroff.channels: "
+            f"{', '.join(used.names)}"
         )
     return (reference, *(channel for channel in used if channel.name != reference.name))
-
-
-def noise_at_beam(channel: Channel, settings: Petroff) -> float:
-    """Return the rms in uK_CMB of a channel's white noise once its map is at the cleaned map's beam.
-
-    With a beam b of the channel, B the common one and noise n in uK rad, rms^2 = sum_l (2l + 1) / 4 pi n^2 B_l^2 /
-    b_l^2; infinite where b has nothing left to bring anywhere.
-    """
-    ell = np.arange(settings.lmax + 1)
-    noise, beam = channel.noise_level("I") * ARCMIN, channel.beam_window(settings.lmax)
-    if not beam.all():
-        return float("inf")
-    ratio = beam_window(settings.fwhm_arcmin * ARCMIN, settings.lmax) / beam
-    return float(noise * np.sqrt(np.sum((2 * ell + 1) / (4 * np.pi) * ratio**2)))
 
 
 def inputs_fwhm(instrument: Instrument, settings: Petroff) -> float | None:
@@ -115,9 +103,10 @@ def check_beams(instrument: Instrument, settings: Petroff) -> None:
         factor = float("inf") if own[-1] == 0 else float(window[-1] / own[-1])
         if factor > LARGEST_AMPLIFICATION:
             raise ValueError(
-                f"petroff.{key} {beam:g}: brings channel {channel.name}, whose beam is {channel.fwhm_arcmin:g} arcmin, "
-                f"to a finer one, and multiplies its noise at lmax {settings.lmax} by {factor:.1e} (at most "
-                f"{LARGEST_AMPLIFICATION:g}); take a wider beam, leave that channel out, or lower lmax"
+                f"petroff.{key} {beam:g}: brings channel {channel.name}, whose beam is "
+                f"{channel.fwhm_arcmin:g} arcmin, to a finer one, and multiplies its noise at lmax "
+                f"{settings.lmax} by {factor:.1e} (at most {LARGEST_AMPLIFICATION:g}); take a wider beam, "
+                "leave that channel out, or lower lmax"
             )
 
 

@@ -1,9 +1,9 @@
 """The network of Petroff et al.: an encoder per channel, one decoder, both on the sphere itself.
 
 At every resolution from nside downwards, two convolutions of each channel's features; between resolutions the
-largest of four children. Upwards, a convolution, then the features of all channels at that resolution, each scaled
-and shifted, are added, then another convolution. A last convolution gives the CMB and minus the log of its
-variance. Every layer has a concrete dropout in front of it.
+largest of four children. Upwards, a convolution, then the features of all channels at that resolution, each
+scaled and shifted, are added, then another convolution. A last convolution gives the CMB and minus the log of
+its variance. Every layer has a concrete dropout in front of it.
 
 The channels are groups of features, which run through their encoders at once.
 

@@ -12,7 +12,7 @@ from cmbml.learning.inference import chosen_checkpoint
 from cmbml.learning.scaling import fit_transforms, scaling_table
 from cmbml.learning.settings import TrainingSettings
 from cmbml.learning.transform_settings import ScalingSettings
-from cmbml.partitions import Loader, Partition, check_origin, lift, load, restrict
+from cmbml.partitions import Loader, Partition, Recorded, check_origin, lift, load, restrict
 from cmbml.pipelines.petroff.corrections import correction_table, fit_errors, fit_spectrum
 from cmbml.pipelines.petroff.features import (
     FEATURES_VERSION,
@@ -249,7 +249,8 @@ def fit_corrections(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
     Returns
     -------
     dict
-        {"spectrum", "errors": lazy record}, see `cmbml.pipelines.petroff.corrections`; what is not wanted is not there.
+        {"spectrum", "errors": lazy record}, see `cmbml.pipelines.petroff.corrections`; what is not wanted is
+        not there.
     """
     fits: dict[str, Partition] = {}
     shared = {"mask": mask}
@@ -261,9 +262,7 @@ def fit_corrections(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
     if petroff_prediction.calibrate_errors:
         skies = {"predictions": valid_predictions, "truth": _of(valid_predictions, valid_cmb)}
         given = {**skies, **shared, "spectrum": fits.get("spectrum", {})}
-        fits["errors"] = Partition(
-            "errors", fit_errors, PREDICTION_VERSION, given, {"lmax": petroff.lmax}
-        )
+        fits["errors"] = Partition("errors", fit_errors, PREDICTION_VERSION, given, {"lmax": petroff.lmax})
     return fits
 
 
@@ -273,7 +272,10 @@ def report_corrections(corrections: Mapping[str, Loader]) -> pd.DataFrame:
 
 
 def clean(
-    predictions: Mapping[str, Loader], corrections: Mapping[str, Loader], petroff: Petroff
+    predictions: Mapping[str, Loader],
+    observations: Mapping[str, Loader],
+    corrections: Mapping[str, Loader],
+    petroff: Petroff,
 ) -> dict[str, Partition]:
     """Make the cleaned map of every simulation of a prediction's mean.
 
@@ -281,20 +283,23 @@ def clean(
     -------
     dict
         {simulation: lazy `SkyMap`}, I at the common beam, uK_CMB.
+
+    Raises
+    ------
+    ValueError
+        If a prediction was made from other observations than those at hand.
     """
     wanted = {name: record for name, record in corrections.items() if name == "spectrum"}
     return lift(
         clean_simulation,
         version=PREDICTION_VERSION,
-        partitioned={"prediction": predictions},
+        partitioned={"prediction": predictions, "observations": _origins(predictions, observations)},
         shared=wanted,
         parameters={"settings": petroff.of_targets},
     )
 
 
-def map_errors(
-    predictions: Mapping[str, Loader], corrections: Mapping[str, Loader]
-) -> dict[str, Partition]:
+def map_errors(predictions: Mapping[str, Loader], corrections: Mapping[str, Loader]) -> dict[str, Partition]:
     """Make the error map of every simulation of a prediction's errors.
 
     Returns
@@ -304,7 +309,10 @@ def map_errors(
     """
     wanted = {name: record for name, record in corrections.items() if name == "errors"}
     return lift(
-        error_simulation, version=PREDICTION_VERSION, partitioned={"prediction": predictions}, shared=wanted
+        error_simulation,
+        version=PREDICTION_VERSION,
+        partitioned={"prediction": predictions, "observations": _origins(predictions, observations)},
+        shared=wanted,
     )
 
 
@@ -351,6 +359,18 @@ def _predicted(  # noqa: PLR0917 (what all three nodes are given)
     )
 
 
+def _origins(predictions: Mapping[str, Loader], observations: Mapping[str, Loader]) -> dict[str, Recorded]:
+    """Return what predictions were made from, to be recorded with what is made of them."""
+    own = {name: observations[name] for name in predictions}
+    check_origin(
+        predictions,
+        what="prediction",
+        remedy="predict again, with --params on_mismatch=recompute",
+        observations=own,
+    )
+    return {name: Recorded(loader.fingerprint) for name, loader in own.items()}
+
+
 def _check_instrument(observations: Mapping[str, Loader], instrument: Instrument) -> None:
     check_origin(
         observations,
@@ -361,7 +381,8 @@ def _check_instrument(observations: Mapping[str, Loader], instrument: Instrument
 
 
 def _resolved(settings: Petroff, instrument: Instrument) -> Petroff:
-    """Return the settings with channels, reference and beam in numbers, so that other words for them count alike."""
+    """Return the settings with channels, reference and beam in numbers, so that other words for them count
+    alike."""
     reference = ordered_channels(instrument, settings)[0].name if settings.inputs == "differences" else "auto"
     return settings.model_copy(
         update={

@@ -1,4 +1,5 @@
-"""The spherical network, from observations and truth of the skies to learn from to cleaned maps and their errors."""
+"""The spherical network, from observations and truth of the skies to learn from to cleaned maps and their
+errors."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -97,7 +98,11 @@ def create_pipeline() -> Pipeline:
                     f"petroff_predictions_{split}",
                     name=f"predict_{split}",
                 )
-                for split, function in (("train", predict_train), ("valid", predict_valid), ("test", predict_test))
+                for split, function in (
+                    ("train", predict_train),
+                    ("valid", predict_valid),
+                    ("test", predict_test),
+                )
             ),
             Node(
                 fit_corrections,
@@ -121,13 +126,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 clean,
-                ["petroff_predictions_test", "petroff_corrections", "params:petroff"],
+                ["petroff_predictions_test", "test_observations", "petroff_corrections", "params:petroff"],
                 "petroff_cleaned_test",
                 name="clean_test",
             ),
             Node(
                 map_errors,
-                ["petroff_predictions_test", "petroff_corrections"],
+                ["petroff_predictions_test", "test_observations", "petroff_corrections"],
                 "petroff_errors_test",
                 name="map_errors_test",
             ),

@@ -1,4 +1,5 @@
-"""What can be told of a run of the spherical network before it: what contradicts what, and how large things become."""
+"""What can be told of a run of the spherical network before it: what contradicts what, and how large things
+become."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,8 +34,8 @@ def conflicts(parameters: Mapping[str, Any], instrument: Instrument) -> list[str
     unlike = _refused(check_beams, instrument, data)
     if not unlike and data.inputs == "differences" and len(ordered_channels(instrument, data)) < 2:
         unlike = [
-            f"petroff.channels {data.channels}: inputs differences need another channel to differ from; choose at least "
-            "two"
+            f"petroff.channels {data.channels}: inputs differences need another channel to differ from; "
+            "choose at least two"
         ]
     return sentences + (unlike or _scaling_conflicts(parameters, instrument))
 
@@ -47,8 +48,8 @@ def _errors_without_source(parameters: Mapping[str, Any]) -> list[str]:
     if prediction is None or not gives_none or not prediction.calibrate_errors:
         return []
     return [
-        f"petroff_prediction.calibrate_errors: petroff_training.loss {training.loss} and petroff_network.initial_dropout 0 give "
-        "no errors to calibrate; set it to false"
+        f"petroff_prediction.calibrate_errors: petroff_training.loss {training.loss} and "
+        "petroff_network.initial_dropout 0 give no errors to calibrate; set it to false"
     ]
 
 
@@ -62,8 +63,8 @@ def _scaling_conflicts(parameters: Mapping[str, Any], instrument: Instrument) ->
         sentences += [f"petroff_scaling.{key}: {sentence}" for sentence in found]
     if data.inputs == "differences" and "reference_difference" in {item.kind for item in scaling.features}:
         sentences.append(
-            "petroff_scaling.features: reference_difference would bring the CMB back into differences; leave it out, or set "
-            "petroff.inputs to maps"
+            "petroff_scaling.features: reference_difference would bring the CMB back into differences; "
+            "leave it out, or set petroff.inputs to maps"
         )
     return sentences
 

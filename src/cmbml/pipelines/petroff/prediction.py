@@ -1,7 +1,7 @@
 """From observations to what a trained network says of them, and from that to maps.
 
-A prediction is a `SkyMap` of three fields, RING, uK_CMB, at the beam of the cleaned map: the mean, and the two parts of its
-standard deviation.
+A prediction is a `SkyMap` of three fields, RING, uK_CMB, at the beam of the cleaned map: the mean, and the
+two parts of its standard deviation.
 """
 
 from collections.abc import Mapping
@@ -80,7 +80,10 @@ def predict_simulation(
     )
     target = transform_from_state(scaling["target"])
     unit = target.inverse(np.ones((1, 1))) - target.inverse(np.zeros((1, 1)))  # uK_CMB, of 1 in its scale
-    values = [target.inverse(answer.mean), *(np.sqrt(part) * abs(unit) for part in (answer.scatter, answer.noise))]
+    values = [
+        target.inverse(answer.mean),
+        *(np.sqrt(part) * abs(unit) for part in (answer.scatter, answer.noise)),
+    ]
     return SkyMap(
         ring(np.concatenate(values)).astype(np.float32),
         MAP_UNIT,
@@ -90,14 +93,17 @@ def predict_simulation(
 
 
 def clean_simulation(
-    prediction: SkyMap, settings: Petroff, spectrum: Mapping[str, Any] | None = None
+    prediction: SkyMap, observations: None, settings: Petroff, spectrum: Mapping[str, Any] | None = None
 ) -> SkyMap:
-    """Return the cleaned map: the mean, band-limited as all maps are, its spectrum corrected if that is wanted.
+    """Return the cleaned map: the mean, band-limited as all maps are, its spectrum corrected if that is
+    wanted.
 
     Parameters
     ----------
     prediction
         Of one sky.
+    observations
+        What was predicted from; recorded, not used.
     settings
         What the network finds.
     spectrum
@@ -112,13 +118,17 @@ def clean_simulation(
     return SkyMap(cleaned[None].astype(np.float32), MAP_UNIT, header=prediction.header)
 
 
-def error_simulation(prediction: SkyMap, errors: Mapping[str, Any] | None = None) -> SkyMap:
+def error_simulation(
+    prediction: SkyMap, observations: None, errors: Mapping[str, Any] | None = None
+) -> SkyMap:
     """Return one standard deviation per pixel: all of it, and its two parts, scaled if that is wanted.
 
     Parameters
     ----------
     prediction
         Of one sky.
+    observations
+        What was predicted from; recorded, not used.
     errors
         See `cmbml.pipelines.petroff.corrections.fit_errors`; None for no scaling.
 
@@ -129,9 +139,7 @@ def error_simulation(prediction: SkyMap, errors: Mapping[str, Any] | None = None
     """
     factor = 1.0 if errors is None else float(errors["factor"])
     values = np.concatenate([total_error(prediction)[None], prediction.values[1:]]) * factor
-    return SkyMap(
-        values.astype(np.float32), MAP_UNIT, ("I_ERROR", *PREDICTED[1:]), header=prediction.header
-    )
+    return SkyMap(values.astype(np.float32), MAP_UNIT, ("I_ERROR", *PREDICTED[1:]), header=prediction.header)
 
 
 def cut_simulation(errors: SkyMap, cut_uk: float) -> SkyMap:

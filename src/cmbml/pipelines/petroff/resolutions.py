@@ -14,7 +14,7 @@ def check_depth(nside: int, depth: int) -> int:
     deepest = check_nside(nside).bit_length() - 1
     if not 0 <= depth <= deepest:
         raise ValueError(
-            f"depth {depth}: a sphere of nside {nside} can be coarsened {deepest} times, down to nside 1; take 0 to "
-            f"{deepest}"
+            f"depth {depth}: a sphere of nside {nside} can be coarsened {deepest} times, down to nside 1; "
+            f"take 0 to {deepest}"
         )
     return depth

@@ -8,8 +8,8 @@ what the network says it cannot know, and what it does not know because it has s
 
 References
 ----------
-Kendall & Gal 2017, arXiv:1703.04977, equation 9. Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section 2.
-Welford 1962, Technometrics 4, 419: the running mean and sum of squares.
+Kendall & Gal 2017, arXiv:1703.04977, equation 9. Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section
+2. Welford 1962, Technometrics 4, 419: the running mean and sum of squares.
 """
 
 from collections.abc import Iterator
@@ -86,9 +86,12 @@ def sampled(
             total.add(output, fields)
     if not all(bool(part.isfinite().all()) for part in (total.mean, total.squares, total.noise)):
         raise ValueError(
-            "the network's output is not finite; look for extreme values in its features, or take another checkpoint"
+            "the network's output is not finite; look for extreme values in its features, or take another "
+            "checkpoint"
         )
-    return Answer(*(part.cpu().numpy() for part in (total.mean, total.squares / passes, total.noise / passes)))
+    return Answer(
+        *(part.cpu().numpy() for part in (total.mean, total.squares / passes, total.noise / passes))
+    )
 
 
 class _Running:

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from cmbml.learning.inference import PredictionSettings
+from cmbml.learning.settings import PredictionSettings
 from cmbml.pipelines.petroff.resolutions import check_depth
 from cmbml.science.pixels import check_band_limit, check_nside
 
@@ -82,8 +82,8 @@ class NetworkSettings(Group):
 
     kind: Literal["correcting", "published", "deepsphere"]
     """"published": Petroff et al.'s network, which makes the CMB of maps. "correcting": the same layers make
-    weights of differences, with which the reference channel is corrected. "deepsphere": the U-Net after Adams et
-    al. 2023, of maps."""
+    weights of differences, with which the reference channel is corrected. "deepsphere": the U-Net after Adams
+    et al. 2023, of maps."""
 
     depth: PositiveInt | Literal["auto"]
     """Steps from a resolution to half of it; "auto" for all down to nside 1 (deepsphere: 3)."""
@@ -160,7 +160,8 @@ class SamplingSettings(PredictionSettings):
     """Which network cleans, and how what it predicts becomes a map and its errors."""
 
     samples: Annotated[int, Field(ge=2)]
-    """Passes through the network with active dropout, whose mean and scatter are taken; one without dropout."""
+    """Passes through the network with active dropout, whose mean and scatter are taken; one without
+    dropout."""
 
     batch: PositiveInt
     """Passes at once; memory grows with it."""

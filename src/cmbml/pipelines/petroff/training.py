@@ -152,7 +152,7 @@ def network_spec(scaling: Mapping[str, Any], settings: CleanerSettings, *, skies
         arguments["compress"] = network.compress
         features, target = (transform_from_state(scaling[key]) for key in ("features", "target"))
         (arguments["gains"],) = reference_gains(
-            features, target, n_features=len(scaling["names"]), n_outputs=1
+            features, target, n_features=len(scaling["names"]), n_outputs=1, group="petroff_scaling"
         )
     return NetworkSpec(_FACTORIES[network.kind], arguments)
 
@@ -163,8 +163,8 @@ def check_kinds(data: Petroff, network: NetworkSettings) -> None:
     Raises
     ------
     ValueError
-        If a correcting network is to see plain maps, or another one differences, or an option is given that the
-        network does not have.
+        If a correcting network is to see plain maps, or another one differences, or an option is given that
+        the network does not have.
     """
     needed = "differences" if network.kind == "correcting" else "maps"
     if data.inputs != needed:
@@ -172,9 +172,13 @@ def check_kinds(data: Petroff, network: NetworkSettings) -> None:
             f"petroff_network.kind {network.kind}: needs petroff.inputs {needed}, not {data.inputs}"
         )
     if network.output != "linear" and network.kind != "published":
-        raise ValueError(f"petroff_network.output {network.output}: only kind published can have it; take linear")
+        raise ValueError(
+            f"petroff_network.output {network.output}: only kind published can have it; take linear"
+        )
     if network.pooling != "max" and network.kind == "deepsphere":
-        raise ValueError(f"petroff_network.pooling {network.pooling}: kind deepsphere takes the largest; take max")
+        raise ValueError(
+            f"petroff_network.pooling {network.pooling}: kind deepsphere takes the largest; take max"
+        )
 
 
 def data_facts(instrument: Instrument, data: Petroff) -> dict[str, Any]:
@@ -206,4 +210,6 @@ def pixel_weights(mask: SkyMap, learning: LearningSettings) -> NDArray[np.float3
 def _symmetry(settings: CleanerSettings) -> SphereSymmetry:
     nside = settings.data.nside
     layout = hp.nest2ring(nside, np.arange(nside_to_npix(nside)))
-    return SphereSymmetry(nside, seed=settings.training.seed, layout=layout, feature_flips=(), target_flips=())
+    return SphereSymmetry(
+        nside, seed=settings.training.seed, layout=layout, feature_flips=(), target_flips=()
+    )
