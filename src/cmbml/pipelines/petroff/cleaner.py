@@ -137,7 +137,7 @@ class CorrectingNetwork(nn.Module):
         )
         last = self.sphere.last.layer
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.common = nn.Parameter(torch.zeros(differences, 1))
         self.register_buffer("gain", torch.tensor([float(value) for value in gains]), persistent=False)
 

@@ -75,8 +75,7 @@ class ConcreteDropout(nn.Module):
     def regularisation(self, squares: Tensor, *, features: int, weight: float, dropout: float) -> Tensor:
         """Return what the loss is to be increased by for the layer behind this dropout.
 
-        weight * sum(kernel^2) / (1 - p) + dropout * features * [p ln p + (1 - p) ln(1 - p)], summed over
-        groups.
+        weight * sum(kernel^2) / (1 - p) + dropout * features * [p ln p + (1 - p) ln(1 - p)], summed over groups.
 
         Parameters
         ----------

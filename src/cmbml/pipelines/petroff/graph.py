@@ -1,15 +1,15 @@
 """The sphere as a graph: pixels, their neighbours, and the Laplacian that networks filter with.
 
-Pixels are in NESTED order, so that the four children of pixel p are 4 p ... 4 p + 3, and neighbours lie close
-to each other in memory.
+Pixels are in NESTED order, so that the four children of pixel p are 4 p ... 4 p + 3, and neighbours lie close to
+each other in memory.
 
-A Laplacian of the sphere has at most nine entries in a row: the pixel itself and its eight neighbours. It is
-kept as such a table, which a product can run through without looking anything up.
+A Laplacian of the sphere has at most nine entries in a row: the pixel itself and its eight neighbours. It is kept
+as such a table, which a product can run through without looking anything up.
 
 References
 ----------
-Perraudin et al. 2019, Astronomy and Computing 27, 130, arXiv:1810.12186, section 3 (DeepSphere: HEALPix as a
-graph). Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section 2 (its weighting).
+Perraudin et al. 2019, Astronomy and Computing 27, 130, arXiv:1810.12186, section 3 (DeepSphere: HEALPix as a graph).
+Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section 2 (its weighting).
 """
 
 from dataclasses import dataclass
@@ -87,8 +87,8 @@ def neighbours(nside: int) -> Array:
 def kernel_width(nside: int) -> float:
     """Return the width w of Petroff et al.'s weighting, in radians.
 
-    The published table has nside 32 to 1024. Elsewhere it is continued by the straight line in log w and log
-    nside that fits the table best.
+    The published table has nside 32 to 1024. Elsewhere it is continued by the straight line in log w and log nside
+    that fits the table best.
     """
     if nside in _WIDTHS:
         return _WIDTHS[nside]

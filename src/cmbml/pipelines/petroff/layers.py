@@ -53,9 +53,7 @@ class ChebyshevConvolution(nn.Module):
     ) -> None:
         super().__init__()
         if order < 1:
-            raise ValueError(
-                f"order {order}: a Chebyshev convolution has at least one term; take K = 1 or more"
-            )
+            raise ValueError(f"order {order}: a Chebyshev convolution has at least one term; take K = 1 or more")
         self.nside, self.weighting, self.features = nside, weighting, n_in
         self.weight = nn.Parameter(torch.empty(order, groups, n_in, n_out))
         self.bias = nn.Parameter(torch.empty(groups * n_out)) if bias else None

@@ -299,13 +299,20 @@ def clean(
     )
 
 
-def map_errors(predictions: Mapping[str, Loader], corrections: Mapping[str, Loader]) -> dict[str, Partition]:
+def map_errors(
+    predictions: Mapping[str, Loader], observations: Mapping[str, Loader], corrections: Mapping[str, Loader]
+) -> dict[str, Partition]:
     """Make the error map of every simulation of a prediction's errors.
 
     Returns
     -------
     dict
         {simulation: lazy `SkyMap`}, one standard deviation at the beam of the cleaned map, uK_CMB.
+
+    Raises
+    ------
+    ValueError
+        If a prediction was made from other observations than those at hand.
     """
     wanted = {name: record for name, record in corrections.items() if name == "errors"}
     return lift(

@@ -8,11 +8,11 @@ L is symmetric, so that with g = dloss/dy
 
     dloss/dx = sum_k T_k(L) g W_k^T,   dloss/dW_k = x^T T_k(L) g:
 
-both need T_k(L) g only. Of the forward pass nothing but x is kept, and no T_k is held longer than the
-recursion needs it, so that memory does not grow with the order.
+both need T_k(L) g only. Of the forward pass nothing but x is kept, and no T_k is held longer than the recursion
+needs it, so that memory does not grow with the order.
 
-On a CPU, L is run through as a table of nine entries per row, all features of a pixel at once. Elsewhere it
-is a sparse matrix of torch's.
+On a CPU, L is run through as a table of nine entries per row, all features of a pixel at once. Elsewhere it is a
+sparse matrix of torch's.
 
 References
 ----------
@@ -37,8 +37,7 @@ from cmbml.pipelines.petroff.graph import SphereGraph
 Array = NDArray[Any]
 
 _BLOCK = 24
-"""Columns of a product with kernels of several groups at once: zeros between groups cost less than many
-calls."""
+"""Columns of a product with kernels of several groups at once: zeros between groups cost less than many calls."""
 
 _PER_THREAD = 4096
 """Pixels below which a thread is not worth its start."""
@@ -69,8 +68,8 @@ def chebyshev(x: Tensor, kernel: Tensor, graph: SphereGraph) -> Tensor:
     order, groups, n_in, _ = kernel.shape
     if x.shape[1:] != (graph.npix, groups * n_in):
         raise ValueError(
-            f"features of shape {tuple(x.shape)}: a graph of nside {graph.nside} and {groups} groups of "
-            f"{n_in} features need (batch, {graph.npix}, {groups * n_in})"
+            f"features of shape {tuple(x.shape)}: a graph of nside {graph.nside} and {groups} groups of {n_in} "
+            f"features need (batch, {graph.npix}, {groups * n_in})"
         )
     result: Tensor = _Chebyshev.apply(x.to(kernel.dtype).contiguous(), kernel, graph)
     return result
@@ -141,8 +140,7 @@ def _blocks(kernel: Tensor) -> list[tuple[slice, slice, Tensor]]:
 
 
 def _add_blocks(of_kernel: Tensor, full: Tensor, inside: slice, kernel: Tensor) -> None:
-    """Add the blocks on the diagonal of a gradient (inputs, outputs) to that of kernels (groups, n_in,
-    n_out)."""
+    """Add the blocks on the diagonal of a gradient (inputs, outputs) to that of kernels (groups, n_in, n_out)."""
     _, _, n_in, n_out = kernel.shape
     first, last = inside.start // n_in, inside.stop // n_in
     own = torch.arange(last - first, device=full.device)
