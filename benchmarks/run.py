@@ -21,10 +21,11 @@ RUNS = (
     ("bench_noise", 1),
     ("bench_planes", 1),
     ("bench_training", 1),
+    ("bench_petroff", 1),
 )
 """Module, and threads: OpenMP takes their number when it is loaded, so that each run is a process."""
 
-LARGE = (("bench_foregrounds", 2),)
+LARGE = (("bench_foregrounds", 2), ("bench_petroff_large", 1), ("bench_petroff_large", 2))
 """What runs only with --large, too."""
 
 PROGRAM = (
