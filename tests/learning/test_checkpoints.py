@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from cmbml.learning.checkpoints import build_network, check_checkpoint, check_is_checkpoint, history_rows
+from cmbml.learning.checkpoints import (
+    build_network,
+    check_checkpoint,
+    check_is_checkpoint,
+    fixed_checkpoint,
+    history_rows,
+    keep_fixed,
+)
 from tests.learning.small_trainings import FACTS, SPEC, Skies, checkpoint, small_training
 
 
@@ -81,3 +88,18 @@ def test_the_history_is_a_table_of_epochs(trained):
     rows = history_rows(trained)
     assert [list(row) for row in rows] == [["epoch", "step", "train_loss", "valid_loss", "lr", "seconds"]] * 4
     assert np.isfinite([list(row.values()) for row in rows]).all()
+
+
+def test_a_network_from_elsewhere_is_kept_as_a_complete_training(trained, tmp_path):
+    fixed = fixed_checkpoint(SPEC, trained["weights"], facts=FACTS)
+    keep_fixed(fixed, tmp_path)
+    check_checkpoint(checkpoint(tmp_path), FACTS)
+    assert checkpoint(tmp_path)["stopped"] == "epochs"
+    features = torch.from_numpy(Skies(2).features)
+    kept, original = (build_network(one)(features) for one in (checkpoint(tmp_path, "best"), trained))
+    assert torch.equal(kept, original)
+
+
+def test_weights_from_elsewhere_must_fit_their_network(trained):
+    with pytest.raises(ValueError, match="weights do not fit the network: .* is missing"):
+        fixed_checkpoint(SPEC, {}, facts=FACTS)

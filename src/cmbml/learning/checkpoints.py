@@ -22,12 +22,15 @@ A checkpoint is a mapping of plain values and tensors, so that it loads without 
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 import cmbml
+from cmbml.datasets.checkpoint import write_checkpoint
+from cmbml.datasets.training_folder import COMPLETE
 from cmbml.learning.networks import NetworkSpec, load_weights
 
 FORMAT = 1
@@ -67,6 +70,49 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
+
+
+def fixed_checkpoint(
+    spec: NetworkSpec, weights: Mapping[str, torch.Tensor], *, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a network from elsewhere as the checkpoint of a complete training, of which no more is known.
+
+    Parameters
+    ----------
+    spec
+        The network.
+    weights
+        By name, in single precision.
+    facts
+        What it was trained on.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot be built, or the weights do not fit it.
+    """
+    checkpoint = {
+        **versions(),
+        "network": {"factory": spec.factory, "arguments": to_plain(dict(spec.arguments))},
+        "weights": to_plain(weights),
+        "unaveraged": None,
+        "settings": {"precision": "32"},
+        "facts": to_plain(dict(facts)),
+        "epoch": 0,
+        "history": [],
+        "stopped": COMPLETE[0],
+        "zero_loss": None,
+        "optimiser": {},
+        "schedule": {"batches": 0},
+        "rng": {},
+    }
+    build_network(checkpoint)
+    return checkpoint
+
+
+def keep_fixed(checkpoint: Mapping[str, Any], directory: Path) -> None:
+    """Write a checkpoint that no training goes on from, as the best and the last one of a folder."""
+    write_checkpoint(directory, checkpoint, ("best", "last"))
 
 
 def check_is_checkpoint(checkpoint: Mapping[str, Any]) -> None:

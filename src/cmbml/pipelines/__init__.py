@@ -14,6 +14,7 @@ NOT_METHODS = frozenset(
         "released_training",
         "planck_sky",
         "cmbnncs_splits",
+        "petroff_published",
     }
 )
 """Pipelines that are no cleaning method."""

@@ -29,13 +29,17 @@ from cmbml.pipelines.petroff.prediction import (
     error_simulation,
     predict_simulation,
 )
+from cmbml.pipelines.petroff.published import keep_published
 from cmbml.pipelines.petroff.settings import LearningSettings, NetworkSettings, Petroff, SamplingSettings
-from cmbml.pipelines.petroff.training import CleanerSettings, check_kinds, train_cleaner
+from cmbml.pipelines.petroff.training import CleanerSettings, check_kinds, data_facts, train_cleaner
 from cmbml.science.instrument import Instrument
 from cmbml.science.skymap import SkyMap
 
 TRAINING_VERSION = 1
 """Raised when a training gives other weights for equal settings."""
+
+IMPORT_VERSION = 1
+"""Raised when published weights become another network."""
 
 PREDICTION_VERSION = 1
 """Raised when predictions, or what is made of them, change for equal weights."""
@@ -166,6 +170,34 @@ def train_network(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
             "mask": None if petroff_learning.masked_weight == 1 else mask,
         },
         parameters={"settings": settings},
+    )
+
+
+def import_published(
+    weights: Loader, description: Loader, instrument: Instrument, petroff: Petroff
+) -> Partition:
+    """Return the import of published weights, which the folder of checkpoints runs.
+
+    Parameters
+    ----------
+    weights, description
+        Loaders of the arrays and of what is said of them, see `cmbml.pipelines.petroff.published`.
+    instrument
+        The channels that were simulated.
+    petroff
+        What the network is to see and find.
+
+    Returns
+    -------
+    Partition
+        Lazy; called with a `directory`.
+    """
+    return Partition(
+        id="petroff",
+        function=keep_published,
+        version=IMPORT_VERSION,
+        inputs={"arrays": weights, "description": description},
+        parameters={"facts": data_facts(instrument, petroff)},
     )
 
 

@@ -8,6 +8,7 @@ from cmbml.pipelines.petroff.nodes import (
     cut_errors,
     fit_corrections,
     fit_scaling,
+    import_published,
     map_errors,
     predict_test,
     predict_train,
@@ -160,4 +161,27 @@ def create_pipeline() -> Pipeline:
             "petroff_error_masks_test",
         },
         parameters={f"params:{group}" for group in GROUPS},
+    )
+
+
+def create_published_pipeline() -> Pipeline:
+    """Return the pipeline that makes a checkpoint of published weights, in the place of a training."""
+    return Pipeline(
+        [
+            Node(
+                import_published,
+                [
+                    "petroff_published_weights",
+                    "petroff_published_description",
+                    "instrument",
+                    "params:petroff",
+                ],
+                "petroff_checkpoints",
+                name="import_published",
+            )
+        ],
+        namespace="petroff",
+        inputs={"petroff_published_weights", "petroff_published_description", "instrument"},
+        outputs={"petroff_checkpoints"},
+        parameters={"params:petroff"},
     )
