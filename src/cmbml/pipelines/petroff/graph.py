@@ -1,14 +1,14 @@
 """The sphere as a graph: pixels, their neighbours, and the Laplacian that networks filter with.
 
-Pixels are in NESTED order, so that the four children of pixel p are 4 p ... 4 p + 3, and neighbours lie close to
-each other in memory.
+Pixels are in NESTED order, so that the four children of pixel p are 4 p ... 4 p + 3, and neighbours lie close
+to each other in memory.
 
-A Laplacian of the sphere has at most nine entries in a row: the pixel itself and its eight neighbours. It is kept
-as such a table, which a product can run through without looking anything up.
+A Laplacian of the sphere has at most nine entries in a row: the pixel itself and its eight neighbours. It is
+kept as such a table, which a product can run through without looking anything up.
 
 References
 ----------
-Perraudin et al. 2019, Astronomy and Computing 27, 130, arXiv:1810.12186, section 3 (DeepSphere: HEALPix as a graph).
+Perraudin et al. 2019, Astronomy and Computing 27, 130, arXiv:1810.12186, section 3 (HEALPix as a graph).
 Petroff et al. 2020, ApJ 903, 104, arXiv:2004.11507, section 2 (its weighting).
 """
 
@@ -20,8 +20,8 @@ import healpy as hp
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import eigsh
 
+from cmbml.pipelines.petroff.eigenvalues import LARGEST, largest_eigenvalue
 from cmbml.science.pixels import check_nside, nside_to_npix
 
 Array = NDArray[Any]
@@ -87,8 +87,8 @@ def neighbours(nside: int) -> Array:
 def kernel_width(nside: int) -> float:
     """Return the width w of Petroff et al.'s weighting, in radians.
 
-    The published table has nside 32 to 1024. Elsewhere it is continued by the straight line in log w and log nside
-    that fits the table best.
+    The published table has nside 32 to 1024. Elsewhere it is continued by the straight line in log w and
+    log nside that fits the table best.
     """
     if nside in _WIDTHS:
         return _WIDTHS[nside]
@@ -119,22 +119,12 @@ def scaled_laplacian(nside: int, weighting: Weighting) -> SphereGraph:
     ValueError
         If `nside` is no power of two.
     """
-    check_nside(nside)
-    laplacian = _normalised(nside) if weighting == "petroff" else _combinatorial(nside)
-    largest = largest_eigenvalue(laplacian)
-    factor = 2 * _SPREAD / (_SAFETY * largest) if weighting == "petroff" else 2 / (1.01 * largest)
-    values = factor * laplacian.values
+    graph = laplacian(nside, weighting)
+    largest = LARGEST.get((weighting, nside)) or largest_eigenvalue(graph.matrix())
+    values = graph.values  # nobody else's: changed in place, at nside 512 they are 226 MB
+    values *= 2 * _SPREAD / (_SAFETY * largest) if weighting == "petroff" else 2 / (1.01 * largest)
     values[:, 0] -= 1
-    return _frozen(SphereGraph(nside, laplacian.columns, values.astype(np.float32)))
-
-
-def largest_eigenvalue(graph: SphereGraph) -> float:
-    """Return the largest eigenvalue of a symmetric matrix, to a relative 1e-7, always the same."""
-    start = np.cos(np.arange(graph.npix, dtype=np.float64) ** 2)  # no symmetry of the sphere, no chance
-    matrix = graph.matrix().astype(np.float64)
-    if graph.npix < 100:
-        return float(np.linalg.eigvalsh(matrix.toarray())[-1])
-    return float(eigsh(matrix, k=1, which="LA", tol=1e-7, v0=start, return_eigenvectors=False)[0])
+    return _frozen(SphereGraph(nside, graph.columns, values.astype(np.float32)))
 
 
 def laplacian(nside: int, weighting: Weighting) -> SphereGraph:
@@ -147,9 +137,10 @@ def _normalised(nside: int) -> SphereGraph:
     columns, square = _pairs(nside)
     weights = np.exp(-square * np.log(2) / kernel_width(nside) ** 2) * (columns != columns[:, :1])
     scale = weights.sum(axis=1) ** -0.5
-    values = -scale[:, None] * weights * scale[columns]
-    values[:, 0] = 1
-    return SphereGraph(nside, columns, values)
+    for number, column in enumerate(columns.T):
+        weights[:, number] *= -scale * scale[column]
+    weights[:, 0] = 1
+    return SphereGraph(nside, columns, weights)
 
 
 def _combinatorial(nside: int) -> SphereGraph:

@@ -8,19 +8,23 @@ L is symmetric, so that with g = dloss/dy
 
     dloss/dx = sum_k T_k(L) g W_k^T,   dloss/dW_k = x^T T_k(L) g:
 
-both need T_k(L) g only. Of the forward pass nothing but x is kept, and no T_k is held longer than the recursion
-needs it, so that memory does not grow with the order.
+both need T_k(L) g only. Of the forward pass nothing but x is kept, and no T_k is held longer than the
+recursion needs it, so that memory does not grow with the order. A product that makes few features of many
+is summed by Clenshaw's recursion, in which L is applied to the few,
 
-On a CPU, L is run through as a table of nine entries per row, all features of a pixel at once. Elsewhere it is a
-sparse matrix of torch's.
+    b_k = x W_k + 2 L b_{k+1} - b_{k+2},   y = x W_0 + L b_1 - b_2.
+
+On a CPU, L is run through as a table of nine entries per row, all features of a pixel at once. Elsewhere it
+is a sparse matrix of torch's.
 
 References
 ----------
 Defferrard, Bresson & Vandergheynst 2016, arXiv:1606.09375, equation 4 (Chebyshev convolution).
+Clenshaw 1955, Mathematical Tables and Other Aids to Computation 9, 118 (its summation).
 """
 
+import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -33,14 +37,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from cmbml.pipelines.petroff.graph import SphereGraph
+from cmbml.pipelines.petroff.rows import over_rows
 
 Array = NDArray[Any]
 
 _BLOCK = 24
-"""Columns of a product with kernels of several groups at once: zeros between groups cost less than many calls."""
-
-_PER_THREAD = 4096
-"""Pixels below which a thread is not worth its start."""
+"""Columns of a product with kernels of several groups at once: zeros between cost less than many calls."""
 
 
 def chebyshev(x: Tensor, kernel: Tensor, graph: SphereGraph) -> Tensor:
@@ -65,13 +67,13 @@ def chebyshev(x: Tensor, kernel: Tensor, graph: SphereGraph) -> Tensor:
     ValueError
         If x has another number of pixels or of features.
     """
-    order, groups, n_in, _ = kernel.shape
+    _, groups, n_in, _ = kernel.shape
     if x.shape[1:] != (graph.npix, groups * n_in):
         raise ValueError(
-            f"features of shape {tuple(x.shape)}: a graph of nside {graph.nside} and {groups} groups of {n_in} "
-            f"features need (batch, {graph.npix}, {groups * n_in})"
+            f"features of shape {tuple(x.shape)}: a graph of nside {graph.nside} and {groups} groups of "
+            f"{n_in} features need (batch, {graph.npix}, {groups * n_in})"
         )
-    result: Tensor = _Chebyshev.apply(x.to(kernel.dtype).contiguous(), kernel, graph)
+    result: Tensor = _Chebyshev.apply(x.to(kernel.dtype).contiguous(), kernel, graph)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -79,33 +81,42 @@ class _Chebyshev(Function):
     """The product and its derivative, see this module's description."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: Tensor, graph: SphereGraph) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, kernel: Tensor, graph: SphereGraph) -> Tensor:
         ctx.save_for_backward(x, kernel)
         ctx.graph = graph
-        blocks = _blocks(kernel)
-        y = x.new_zeros(*x.shape[:2], kernel.shape[1] * kernel.shape[3])
-        for k, term in enumerate(_terms(x, graph, len(kernel))):
-            for inside, outside, matrix in blocks:
-                _rows(y)[:, outside].addmm_(_rows(term)[:, inside], matrix[k])
-        return y
+        return _product(x, kernel, graph)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, kernel = ctx.saved_tensors
         wanted_x, wanted_kernel, _ = ctx.needs_input_grad
-        blocks = _blocks(kernel)
         of_x = torch.zeros_like(x) if wanted_x else None
         of_kernel = torch.zeros_like(kernel) if wanted_kernel else None
+        blocks = _blocks(kernel.transpose(2, 3))
         for k, term in enumerate(_terms(gradient.contiguous(), ctx.graph, len(kernel))):
-            for inside, outside, matrix in blocks:
-                part = _rows(term)[:, outside]
-                if of_x is not None:
-                    _rows(of_x)[:, inside].addmm_(part, matrix[k].T)
-                if of_kernel is not None:
-                    full = _rows(x)[:, inside].T @ part
-                    _add_blocks(of_kernel[k], full, inside, kernel)
+            if of_x is not None:
+                _add_product(of_x, term, blocks, k)
+            if of_kernel is not None:
+                _add_correlation(of_kernel[k], x, term, blocks)
         return of_x, of_kernel, None
+
+
+def _product(x: Tensor, kernel: Tensor, graph: SphereGraph) -> Tensor:
+    """Return sum_k T_k(L) x W_k, with L applied to features before W or after, whichever are fewer."""
+    order, groups, n_in, n_out = kernel.shape
+    blocks = _blocks(kernel)
+    y = x.new_zeros(*x.shape[:2], groups * n_out)
+    if n_out >= n_in:
+        for k, term in enumerate(_terms(x, graph, order)):
+            _add_product(y, term, blocks, k)
+        return y
+    before = torch.zeros_like(y)
+    _add_product(y, x, blocks, order - 1)  # b_{K-1}, and b_K = 0 before it
+    for k in reversed(range(order - 1)):
+        before, y = y, _continued(graph, y if k else y.mul_(0.5), before)  # L b_1 - b_2 at the end
+        _add_product(y, x, blocks, k)
+    return y
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -133,18 +144,31 @@ def _blocks(kernel: Tensor) -> list[tuple[slice, slice, Tensor]]:
             (
                 slice(first * n_in, last * n_in),
                 slice(first * n_out, last * n_out),
-                matrix.reshape(order, (last - first) * n_in, (last - first) * n_out),
+                matrix.view(order, (last - first) * n_in, (last - first) * n_out),
             )
         )
     return blocks
 
 
-def _add_blocks(of_kernel: Tensor, full: Tensor, inside: slice, kernel: Tensor) -> None:
-    """Add the blocks on the diagonal of a gradient (inputs, outputs) to that of kernels (groups, n_in, n_out)."""
-    _, _, n_in, n_out = kernel.shape
-    first, last = inside.start // n_in, inside.stop // n_in
-    own = torch.arange(last - first, device=full.device)
-    of_kernel[first:last] += full.reshape(last - first, n_in, last - first, n_out)[own, :, own, :]
+def _add_product(y: Tensor, x: Tensor, blocks: list[tuple[slice, slice, Tensor]], k: int) -> None:
+    """Add x W_k to y."""
+    for inside, outside, matrix in blocks:
+        _rows(y)[:, outside].addmm_(_rows(x)[:, inside], matrix[k])
+
+
+def _add_correlation(
+    of_kernel: Tensor, x: Tensor, gradient: Tensor, blocks: list[tuple[slice, slice, Tensor]]
+) -> None:
+    """Add x^T g, group by group, to the derivative by one kernel, shape (groups, n_in, n_out).
+
+    The blocks are those of the transposed kernel, from columns of g to columns of x.
+    """
+    _, n_in, n_out = of_kernel.shape
+    for outside, inside, _ in blocks:
+        full = _rows(x)[:, inside].T @ _rows(gradient)[:, outside]
+        first, last = inside.start // n_in, inside.stop // n_in
+        own = torch.arange(last - first, device=full.device)
+        of_kernel[first:last] += full.view(last - first, n_in, last - first, n_out)[own, :, own, :]
 
 
 def _terms(x: Tensor, graph: SphereGraph, order: int) -> Iterator[Tensor]:
@@ -161,7 +185,7 @@ def _terms(x: Tensor, graph: SphereGraph, order: int) -> Iterator[Tensor]:
 
 def _multiplied(graph: SphereGraph, x: Tensor) -> Tensor:
     """Return L x."""
-    if x.device.type == "cpu":
+    if _has_table(x):
         return _by_table(_multiply, graph, x, torch.empty_like(x))
     matrix = _sparse(graph, x.device, x.dtype)
     return torch.stack([matrix @ sky for sky in x])
@@ -169,7 +193,7 @@ def _multiplied(graph: SphereGraph, x: Tensor) -> Tensor:
 
 def _continued(graph: SphereGraph, x: Tensor, before: Tensor) -> Tensor:
     """Return 2 L x - before, in the memory of `before`."""
-    if x.device.type == "cpu":
+    if _has_table(x):
         return _by_table(_recur, graph, x, before)
     matrix = _sparse(graph, x.device, x.dtype)
     for sky, out in zip(x, before, strict=True):
@@ -177,27 +201,21 @@ def _continued(graph: SphereGraph, x: Tensor, before: Tensor) -> Tensor:
     return before
 
 
+def _has_table(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
 def _by_table(kernel: Callable[..., None], graph: SphereGraph, x: Tensor, out: Tensor) -> Tensor:
-    """Run a compiled product over the pixels, with torch's number of threads, sky after sky."""
+    """Run a compiled product over the pixels, sky after sky."""
     source, target = x.detach().numpy(), out.detach().numpy()
     columns, values = _table(graph)
-    threads = min(torch.get_num_threads(), max(1, graph.npix // _PER_THREAD))
-    edges = [graph.npix * part // threads for part in range(threads + 1)]
 
     def work(first: int, last: int) -> None:
         for number in range(len(source)):
             kernel(source[number], target[number], columns, values, first, last)
 
-    if threads == 1:
-        work(0, graph.npix)
-    else:
-        list(_pool(threads).map(work, edges[:-1], edges[1:]))
+    over_rows(work, graph.npix)
     return out
-
-
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="chebyshev")
 
 
 @lru_cache(maxsize=64)
@@ -209,18 +227,23 @@ def _table(graph: SphereGraph) -> tuple[Array, Array]:
 @lru_cache(maxsize=64)
 def _sparse(graph: SphereGraph, device: torch.device, dtype: torch.dtype) -> Tensor:
     matrix = graph.matrix()
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(matrix.indptr.astype(np.int32)),
-        torch.from_numpy(matrix.indices.astype(np.int32)),
-        torch.from_numpy(matrix.data),
-        size=matrix.shape,
-        dtype=dtype,
-        device=device,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(matrix.indptr.astype(np.int32)),
+            torch.from_numpy(matrix.indices.astype(np.int32)),
+            torch.from_numpy(matrix.data),
+            size=matrix.shape,
+            dtype=dtype,
+            device=device,
+            check_invariants=True,
+        )
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"}, boundscheck=False)
-def _multiply(source: Array, out: Array, columns: Array, values: Array, first: int, last: int) -> None:
+def _multiply(  # noqa: PLR0917 (compiled)
+    source: Array, out: Array, columns: Array, values: Array, first: int, last: int
+) -> None:
     """Set rows first ... last - 1 of out to those of L source."""
     width = source.shape[1]
     for p in range(first, last):
@@ -244,7 +267,9 @@ def _multiply(source: Array, out: Array, columns: Array, values: Array, first: i
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"}, boundscheck=False)
-def _recur(source: Array, out: Array, columns: Array, values: Array, first: int, last: int) -> None:
+def _recur(  # noqa: PLR0917 (compiled)
+    source: Array, out: Array, columns: Array, values: Array, first: int, last: int
+) -> None:
     """Set rows first ... last - 1 of out to those of 2 L source - out."""
     width = source.shape[1]
     for p in range(first, last):
