@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmbml.pipelines.petroff.cleaner import PetroffNetwork
 from cmbml.pipelines.petroff.layers import Dropped
-from cmbml.pipelines.petroff.network import PetroffNetwork
 
 
 def convolution_kernel(kernel: Tensor, *, order: int) -> Tensor:
@@ -38,13 +38,14 @@ def fill(network: PetroffNetwork, arrays: Mapping[str, Any], variables: Sequence
 
 def _layer(network: PetroffNetwork, role: str) -> tuple[Dropped, int]:
     """Return the layer of a role such as "down level=1 nside=4 freq=0 conv=2", and the group in it."""
+    sphere = network.sphere
     words = dict(word.split("=") for word in role.split() if "=" in word)
     level = int(words.get("level", 0))
     match role.split(maxsplit=1)[0]:
         case "down":
-            return network.down[level][int(words["conv"]) - 1], int(words["freq"])
+            return sphere.down[level][int(words["conv"]) - 1], int(words["freq"])
         case "up":
-            return network.up[level][int(words["conv"]) - 1], 0
+            return sphere.up[level][int(words["conv"]) - 1], 0
         case "final":
-            return network.last, 0
-    return network.skips[level], int(words["freq"])
+            return sphere.last, 0
+    return sphere.skips[level], int(words["freq"])

@@ -12,9 +12,10 @@ from cmbml.learning.losses import sky_losses
 from cmbml.learning.networks import NetworkSpec, load_weights
 from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.pipelines.petroff import dropout
+from cmbml.pipelines.petroff.cleaner import PetroffNetwork
 from cmbml.pipelines.petroff.dropout import count_on
 from cmbml.pipelines.petroff.layers import Dropped
-from cmbml.pipelines.petroff.network import PetroffNetwork, check_depth
+from cmbml.pipelines.petroff.resolutions import check_depth
 from tests.learning.small_trainings import settings
 from tests.pipelines.petroff.published_weights import fill
 
@@ -146,9 +147,9 @@ def test_channels_have_encoders_of_their_own():
     network = small().eval()
     maps = skies()
     with torch.no_grad():
-        network.skips[0].layer.weight[1] = network.skips[1].layer.weight[1] = network.skips[2].layer.weight[
+        network.sphere.skips[0].layer.weight[1] = network.sphere.skips[1].layer.weight[
             1
-        ] = 0
+        ] = network.sphere.skips[2].layer.weight[1] = 0
         changed = maps.clone()
         changed[:, 1] += 1
         assert torch.equal(network(maps), network(changed))
@@ -189,7 +190,7 @@ def test_without_dropout_training_and_use_agree():
 
 def test_a_plain_description_and_weights_make_it_again():
     network = small(5).eval()
-    spec = NetworkSpec("cmbml.pipelines.petroff.network:PetroffNetwork", SMALL)
+    spec = NetworkSpec("cmbml.pipelines.petroff.cleaner:PetroffNetwork", SMALL)
     again = spec.build().eval()
     load_weights(again, network.state_dict())
     twin = copy.deepcopy(network)
@@ -201,7 +202,7 @@ def test_a_plain_description_and_weights_make_it_again():
 
 
 def test_weights_of_another_depth_are_refused_and_named():
-    with pytest.raises(ValueError, match=r"weights do not fit the network: .*down\.2\.0"):
+    with pytest.raises(ValueError, match=r"weights do not fit the network: .*sphere\.down\.2\.0"):
         load_weights(small(depth=1), small(depth=2).state_dict())
 
 

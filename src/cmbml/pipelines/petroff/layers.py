@@ -53,7 +53,9 @@ class ChebyshevConvolution(nn.Module):
     ) -> None:
         super().__init__()
         if order < 1:
-            raise ValueError(f"order {order}: a Chebyshev convolution has at least one term; take K = 1 or more")
+            raise ValueError(
+                f"order {order}: a Chebyshev convolution has at least one term; take K = 1 or more"
+            )
         self.nside, self.weighting, self.features = nside, weighting, n_in
         self.weight = nn.Parameter(torch.empty(order, groups, n_in, n_out))
         self.bias = nn.Parameter(torch.empty(groups * n_out)) if bias else None
@@ -110,12 +112,21 @@ class Dropped(nn.Module):
         Number of groups, each with a probability of its own.
     initial
         Probability before training; 0 for no dropout at all.
+    noise
+        What is dropped, see `ConcreteDropout`.
     """
 
-    def __init__(self, layer: ChebyshevConvolution | ScaleAndShift, *, groups: int, initial: float) -> None:
+    def __init__(
+        self,
+        layer: ChebyshevConvolution | ScaleAndShift,
+        *,
+        groups: int,
+        initial: float,
+        noise: str = "pixel",
+    ) -> None:
         super().__init__()
         self.layer = layer
-        self.dropout = ConcreteDropout(groups, initial=initial) if initial else None
+        self.dropout = ConcreteDropout(groups, initial=initial, noise=noise) if initial else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer makes of x after dropout."""
@@ -151,4 +162,4 @@ POOLING: dict[str, Callable[[Tensor], Tensor]] = {"max": pool_largest, "mean": p
 
 
 def _children(x: Tensor) -> Tensor:
-    return x.unflatten(1, (-1, 4))
+    return x.view(len(x), -1, 4, x.shape[-1])
