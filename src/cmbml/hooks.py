@@ -30,7 +30,7 @@ from cmbml.input_checks import (
     planck_conflicts,
     preset_conflicts,
 )
-from cmbml.learning_checks import checkpoint_conflicts, method_conflicts
+from cmbml.learning_checks import checkpoint_conflicts, method_conflicts, start_conflicts
 from cmbml.science.threads import available_cores, set_thread_count, thread_environment
 
 LOGGER = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ class CheckHooks:
             *planck_conflicts(parameters, pipeline, catalog),
             *method_conflicts(parameters, pipeline, catalog),
             *checkpoint_conflicts(parameters, pipeline),
+            *start_conflicts(parameters, pipeline, catalog),
         ]
 
 

@@ -13,6 +13,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from cmbml.checks import is_used
+from cmbml.input_checks import missing_input
 from cmbml.pipelines import method_names
 from cmbml.pipelines.simulation.nodes import select_channels
 from cmbml.science.instrument import Instrument
@@ -62,3 +63,14 @@ def checkpoint_conflicts(parameters: dict[str, Any], pipeline: Pipeline) -> list
                 f"choose one of them, or keep more by {training}.checkpoint_every, checkpoint_also and epochs"
             )
     return sentences
+
+
+def start_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return a sentence for each network that a training is to begin with and that is not there."""
+    return [
+        f"{method}_network.start trained: {sentence}"
+        for method in method_names()
+        if f"{method}_start" in pipeline.inputs()
+        and getattr(parameters.get(f"{method}_network"), "start", "") == "trained"
+        for sentence in missing_input(f"{method}_start", catalog)
+    ]

@@ -150,14 +150,12 @@ def corrected_mean(prediction: SkyMap, spectrum: Mapping[str, Any] | None, *, lm
 
 
 def total_error(prediction: SkyMap) -> Array:
-    """Return the root of the sum of the squares of both parts of a prediction's error, shape (npix,),
-    float64."""
+    """Return both parts of a prediction's error added in squares, shape (npix,), float64."""
     return np.asarray(np.sqrt(np.square(prediction.values[1:].astype(np.float64)).sum(axis=0)))
 
 
 def correction_table(corrections: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the fitted numbers: bands of the ratio of spectra with the polynomial there, then the errors'
-    factor.
+    """Return the fitted numbers: the ratio of spectra in bands, and the factor of the errors.
 
     Returns
     -------

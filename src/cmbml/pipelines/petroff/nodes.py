@@ -122,6 +122,7 @@ def train_network(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
     scaling: Mapping[str, Any],
     instrument: Instrument,
     mask: SkyMap,
+    start: Loader,
     petroff: Petroff,
     petroff_network: NetworkSettings,
     petroff_learning: LearningSettings,
@@ -139,6 +140,8 @@ def train_network(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
         The channels that were simulated.
     mask
         Which part of the sky is compared.
+    start
+        Loader of the checkpoint whose weights the network begins with, if it begins with such.
     petroff, petroff_network, petroff_learning, petroff_training
         What the network sees and finds, what it is, how it is shown the skies, and how it is trained.
 
@@ -168,6 +171,7 @@ def train_network(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
             "scaling": scaling,
             "instrument": used_channels(instrument, petroff),
             "mask": None if petroff_learning.masked_weight == 1 else mask,
+            "start": start if petroff_network.start == "trained" else None,
         },
         parameters={"settings": settings},
     )
@@ -420,8 +424,7 @@ def _check_instrument(observations: Mapping[str, Loader], instrument: Instrument
 
 
 def _resolved(settings: Petroff, instrument: Instrument) -> Petroff:
-    """Return the settings with channels, reference and beam in numbers, so that other words for them count
-    alike."""
+    """Return the settings with all choices spelt out, so that other words for them count alike."""
     reference = ordered_channels(instrument, settings)[0].name if settings.inputs == "differences" else "auto"
     return settings.model_copy(
         update={

@@ -1,5 +1,4 @@
-"""The spherical network, from observations and truth of the skies to learn from to cleaned maps and their
-errors."""
+"""The spherical network, from skies to learn from to cleaned maps and their errors."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -75,6 +74,7 @@ def create_pipeline() -> Pipeline:
                     "scaling": "petroff_scaling",
                     "instrument": "instrument",
                     "mask": "mask",
+                    "start": "petroff_start",
                     **{group: f"params:{group}" for group in GROUPS[:1] + GROUPS[2:5]},
                 },
                 "petroff_checkpoints",
@@ -145,7 +145,7 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         namespace="petroff",
-        inputs={*INPUTS, "instrument", "mask"},
+        inputs={*INPUTS, "instrument", "mask", "petroff_start"},
         outputs={
             *(f"petroff_{kind}_{split}" for kind in ("features", "targets") for split in ("train", "valid")),
             *(f"petroff_predictions_{split}" for split in ("train", "valid", "test")),

@@ -1,5 +1,4 @@
-"""What can be told of a run of the spherical network before it: what contradicts what, and how large things
-become."""
+"""What can be told of a run of the spherical network before it: contradictions, and sizes."""
 
 from collections.abc import Mapping
 from typing import Any

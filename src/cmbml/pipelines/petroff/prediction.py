@@ -95,8 +95,7 @@ def predict_simulation(
 def clean_simulation(
     prediction: SkyMap, observations: None, settings: Petroff, spectrum: Mapping[str, Any] | None = None
 ) -> SkyMap:
-    """Return the cleaned map: the mean, band-limited as all maps are, its spectrum corrected if that is
-    wanted.
+    """Return the cleaned map: the mean up to lmax, with the spectrum corrected if that is wanted.
 
     Parameters
     ----------

@@ -113,6 +113,10 @@ class NetworkSettings(Group):
     output: Literal["linear", "elu"]
     """What the last convolution goes through; published linear."""
 
+    start: Literal["drawn", "trained"]
+    """Where its weights begin: drawn from the seed, or those of a trained network, that of the global
+    `starting_models`. A Bayesian deepsphere begins with those of a deterministic one."""
+
     compress: bool
     """Whether the correcting network's layers see asinh of the features."""
 

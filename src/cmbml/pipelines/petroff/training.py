@@ -9,13 +9,16 @@ import healpy as hp
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbml.learning.checkpoints import check_is_checkpoint
 from cmbml.learning.map_datasets import ArrayPairs, Loaders
 from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.scaling import reference_gains
 from cmbml.learning.settings import TrainingSettings
+from cmbml.learning.starting_weights import StartingWeights
 from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.learning.training import train
 from cmbml.learning.transform import transform_from_state
+from cmbml.pipelines.petroff.deepsphere import bayesian_start
 from cmbml.pipelines.petroff.features import (
     FEATURES_VERSION,
     feature_names,
@@ -66,6 +69,7 @@ def train_cleaner(
     scaling: Mapping[str, Any],
     instrument: Instrument,
     mask: SkyMap | None,
+    start: Mapping[str, Any] | None,
     settings: CleanerSettings,
     directory: Path,
 ) -> None:
@@ -81,6 +85,8 @@ def train_cleaner(
         The channels that were simulated.
     mask
         What is compared later, by which the pixels of the loss are weighed; None to weigh all alike.
+    start
+        Checkpoint of the network whose weights this one begins with; None to draw them.
     settings
         All of them.
     directory
@@ -109,7 +115,8 @@ def train_cleaner(
     )
     spec = network_spec(scaling, settings, skies=len(train_data))
     facts = {**data_facts(instrument, settings.data), "scaling": scaling}
-    train(spec, train_data, valid_data, settings.training, directory, facts)
+    begin = None if start is None else StartingWeights(_starting(start, spec, settings))
+    train(spec, train_data, valid_data, settings.training, directory, facts, start_weights=begin)
 
 
 def network_spec(scaling: Mapping[str, Any], settings: CleanerSettings, *, skies: int) -> NetworkSpec:
@@ -155,6 +162,18 @@ def network_spec(scaling: Mapping[str, Any], settings: CleanerSettings, *, skies
             features, target, n_features=len(scaling["names"]), n_outputs=1, group="petroff_scaling"
         )
     return NetworkSpec(_FACTORIES[network.kind], arguments)
+
+
+def _starting(start: Mapping[str, Any], spec: NetworkSpec, settings: CleanerSettings) -> Mapping[str, Any]:
+    """Return the weights to begin with: those of a checkpoint, or what a Bayesian network makes of them."""
+    check_is_checkpoint(start)
+    weights: Mapping[str, Any] = start["weights"]
+    deterministic = not start["network"]["arguments"].get("uncertain", True)
+    if settings.network.kind == "deepsphere" and spec.arguments["uncertain"] and deterministic:
+        return bayesian_start(
+            weights, initial_dropout=settings.network.initial_dropout, seed=settings.training.seed
+        )
+    return weights
 
 
 def check_kinds(data: Petroff, network: NetworkSettings) -> None:
