@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cmbml.learning import features as learnt
 from cmbml.pipelines.cmbnncs.settings import Cmbnncs
 from cmbml.science.beams import ARCMIN, beam_window, window_ratio
+from cmbml.science.differences import difference_alm
 from cmbml.science.harmonics import alm_to_map, filter_alm, map_to_alm
 from cmbml.science.instrument import Channel, Instrument, Observations, channel_names
 from cmbml.science.planes import map_to_plane, plane_to_map
@@ -177,9 +178,7 @@ def _differences(maps: Sequence[Array], channels: Sequence[Channel], settings: C
     reference, own = alm[0], beams[0]
     features = [alm_to_map(filter_alm(reference, window_ratio(target_window(settings), own)), settings.nside)]
     for fields, beam in zip(alm[1:], beams[1:], strict=True):
-        window = np.minimum(beam, common)
-        same = filter_alm(reference[: len(fields)], window_ratio(window, own))
-        difference = filter_alm(fields, window_ratio(window, beam)) - same
+        difference = difference_alm(fields, beam, reference, own, common=common)
         features.append(alm_to_map(difference, settings.nside))
     return features
 

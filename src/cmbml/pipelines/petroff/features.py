@@ -4,9 +4,8 @@ Features are maps of shape (n_features, npix), NESTED, uK_CMB, one per channel. 
 
 - "maps", as published: every channel, brought to one common beam.
 - "differences": first the reference channel at the beam of the cleaned map, then every other channel minus
-the
-  reference, both at the common beam of the inputs. The CMB cancels in each difference, so that whatever a
-  network makes of them it can neither lose nor invent any.
+  the reference, both at that beam, or at the other channel's own where that is coarser. The CMB cancels in
+  each difference, so that whatever a network makes of them it can neither lose nor invent any.
 
 Beams act in harmonic space. Maps of this project carry no pixel window; see the page on simulations for what
 that means for templates and for Planck's own files, whose window is taken off where they are read.
@@ -27,6 +26,7 @@ from cmbml.learning.features import check_map
 from cmbml.learning.features import feature_names as names_of
 from cmbml.pipelines.petroff.settings import Petroff
 from cmbml.science.beams import ARCMIN, beam_window, window_ratio
+from cmbml.science.differences import difference_alm
 from cmbml.science.harmonics import analyse, filter_alm, synthesise
 from cmbml.science.instrument import Channel, Instrument, Observations, channel_names
 from cmbml.science.skymap import SkyMap
@@ -75,8 +75,8 @@ def ordered_channels(instrument: Instrument, settings: Petroff) -> tuple[Channel
 
 
 def inputs_fwhm(instrument: Instrument, settings: Petroff) -> float | None:
-    """Return the inputs' common beam in arcmin; None where each channel stays at its own."""
-    if settings.inputs_fwhm_arcmin == "native":
+    """Return the inputs' common beam in arcmin; None where there is none."""
+    if settings.inputs == "differences" or settings.inputs_fwhm_arcmin == "native":
         return None
     if settings.inputs_fwhm_arcmin == "auto":
         widest = max(float(channel.fwhm_arcmin) for channel in used_channels(instrument, settings))
@@ -96,8 +96,8 @@ def check_beams(instrument: Instrument, settings: Petroff) -> None:
     fwhm = inputs_fwhm(instrument, settings)
     channels = ordered_channels(instrument, settings)
     wanted = [] if fwhm is None else [(channel, fwhm, "inputs_fwhm_arcmin") for channel in channels]
-    if settings.inputs == "differences":
-        wanted[0] = (channels[0], settings.fwhm_arcmin, "fwhm_arcmin")
+    if settings.inputs == "differences":  # others are never brought to a finer beam
+        wanted = [(channels[0], settings.fwhm_arcmin, "fwhm_arcmin")]
     for channel, beam, key in wanted:
         own, window = channel.beam_window(settings.lmax), beam_window(beam * ARCMIN, settings.lmax)
         factor = float("inf") if own[-1] == 0 else float(window[-1] / own[-1])
@@ -146,21 +146,31 @@ def make_features(observations: Observations, instrument: Instrument, settings: 
     for channel, values in zip(channels, maps, strict=True):
         check_map(values[None], f"channel {channel.name}", nside=settings.nside, group="petroff")
     alm = analyse(np.stack(maps).astype(np.float64), settings.lmax)  # (n_channels, nalm)
-    features = _features(alm, channels, inputs_fwhm(instrument, settings), settings)
+    if settings.inputs == "differences":
+        features = _differences(alm, channels, settings)
+    else:
+        features = _at_one_beam(alm, channels, inputs_fwhm(instrument, settings), settings.lmax)
     return nested(synthesise(features, settings.nside)).astype(np.float32)
 
 
-def _features(alm: Array, channels: Sequence[Channel], fwhm: float | None, settings: Petroff) -> Array:
-    """Return the coefficients of the features, shape (n_features, nalm)."""
+def _at_one_beam(alm: Array, channels: Sequence[Channel], fwhm: float | None, lmax: int) -> Array:
+    """Return coefficients (n_channels, nalm) at a beam, or as they are where there is none."""
     if fwhm is None:
         return alm
-    own = np.stack([channel.beam_window(settings.lmax) for channel in channels])
-    inputs = filter_alm(alm, window_ratio(beam_window(fwhm * ARCMIN, settings.lmax), own))
-    if settings.inputs == "maps":
-        return inputs
+    own = np.stack([channel.beam_window(lmax) for channel in channels])
+    return np.asarray(filter_alm(alm, window_ratio(beam_window(fwhm * ARCMIN, lmax), own)))
+
+
+def _differences(alm: Array, channels: Sequence[Channel], settings: Petroff) -> Array:
+    """Return coefficients of the reference, the first channel, and of what the others differ from it."""
     common = beam_window(settings.fwhm_arcmin * ARCMIN, settings.lmax)
-    reference = filter_alm(alm[:1], window_ratio(common, own[0]))
-    return np.concatenate([reference, inputs[1:] - inputs[:1]])
+    own, *beams = (channel.beam_window(settings.lmax) for channel in channels)
+    reference = filter_alm(alm[:1], window_ratio(common, own))
+    others = [
+        difference_alm(alm[place : place + 1], beam, alm[:1], own, common=common)
+        for place, beam in enumerate(beams, start=1)
+    ]
+    return np.concatenate([reference, *others])
 
 
 def make_target(truth: SkyMap, settings: Petroff) -> Array:

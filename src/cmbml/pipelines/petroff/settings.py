@@ -42,12 +42,12 @@ class Petroff(Group):
     """Full width at half maximum in arcmin of the beam of the cleaned map and of its error map."""
 
     inputs: Literal["differences", "maps"]
-    """"maps": every channel at the inputs' beam, as published. "differences": a reference channel at
-    `fwhm_arcmin`, and what the others differ from it at the inputs' beam, in which there is no CMB."""
+    """"maps": every channel at the inputs' beam, as published. "differences": a reference channel, and what the
+    others differ from it, at `fwhm_arcmin` or at a coarser beam of their own, in which there is no CMB."""
 
     inputs_fwhm_arcmin: PositiveFloat | Literal["auto", "native"]
-    """Common beam in arcmin that channels are brought to: "auto" for the widest of their own beams, and not
-    finer than `fwhm_arcmin`; "native" leaves each at its own."""
+    """Common beam in arcmin of inputs "maps": "auto" for the widest of the channels' own, and not finer than
+    `fwhm_arcmin`; "native" leaves each at its own. Differences do not use it."""
 
     reference: str
     """Channel that differences are taken from; "auto" for that of the lowest noise at `fwhm_arcmin`."""
@@ -60,11 +60,6 @@ class Petroff(Group):
     @model_validator(mode="after")
     def _settings_fit_one_another(self) -> Self:
         check_band_limit(self.lmax, self.nside)
-        if self.inputs == "differences" and self.inputs_fwhm_arcmin == "native":
-            raise ValueError(
-                "inputs_fwhm_arcmin native: the CMB cancels only in differences at one beam; take auto or a "
-                "number, or inputs maps"
-            )
         return self
 
     @property

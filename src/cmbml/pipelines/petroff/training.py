@@ -211,7 +211,7 @@ def data_facts(instrument: Instrument, data: Petroff) -> dict[str, Any]:
         "nside": data.nside,
         "lmax": data.lmax,
         "inputs": data.inputs,
-        "inputs_fwhm_arcmin": "native" if beam is None else round(beam, 6),
+        "inputs_fwhm_arcmin": "none" if beam is None else round(beam, 6),
         "target_fwhm_arcmin": data.fwhm_arcmin,
     }
     if beam is None:
