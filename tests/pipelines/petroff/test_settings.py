@@ -111,7 +111,9 @@ def test_the_depth_of_auto_is_the_published_one(kind, nside, steps):
     assert network(kind=kind, nside=nside, depth="auto").used.depth == steps
 
 
-@pytest.mark.parametrize(("nside", "depth", "ok"), [(8, 0, True), (8, 3, True), (8, 4, False), (8, -1, False)])
+@pytest.mark.parametrize(
+    ("nside", "depth", "ok"), [(8, 0, True), (8, 3, True), (8, 4, False), (8, -1, False)]
+)
 def test_a_sphere_is_coarsened_down_to_its_twelve_pixels(nside, depth, ok):
     if ok:
         assert check_depth(nside, depth) == depth

@@ -55,13 +55,18 @@ def fit_spectrum(predictions: Predictions, truth: Predictions, mask: SkyMap, *, 
     Raises
     ------
     ValueError
-        If the polynomial is not positive up to lmax.
+        If the predicted maps hold nothing at a multipole, or the polynomial is not positive up to lmax.
     """
     true, found = np.zeros(lmax + 1), np.zeros(lmax + 1)
     for name, loader in predictions.items():
         true += _masked_cl(load(truth[name]).values[0], mask, lmax)
         found += _masked_cl(load(loader).values[0], mask, lmax)
     ell = np.arange(lmax + 1)
+    if not found[2:].all():
+        raise ValueError(
+            f"the predicted maps hold nothing at l = {2 + int(np.argmin(found[2:]))}: the network has not learnt "
+            "the CMB; train it longer, or set petroff_prediction.correct_spectrum to false"
+        )
     ratio, modes = true[2:] / found[2:], 2 * ell[2:] + 1
     coefficients = np.polynomial.polynomial.polyfit(ell[2:], ratio, 2, w=np.sqrt(modes))
     fitted = np.polynomial.polynomial.polyval(ell, coefficients)
