@@ -16,8 +16,8 @@ def difference_alm(
 ) -> Array:
     """Return a channel minus a reference channel, both at one beam: the channel's own or the common one.
 
-    Of the two it is the one that has less left at a multipole, so that the channel is never brought to a finer
-    beam than its own. The CMB is the same in both and cancels.
+    Of the two it is the one that has less left at a multipole, so that the channel is never brought to a
+    finer beam than its own. The CMB is the same in both and cancels.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ import healpy as hp
 import numpy as np
 import pytest
 
+from cmbml.pipelines.cmbnncs.features import make_features as cmbnncs_features
 from cmbml.pipelines.petroff.features import (
     check_beams,
     feature_names,
@@ -18,8 +19,10 @@ from cmbml.pipelines.petroff.features import (
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_to_map, filter_alm
 from cmbml.science.instrument import Channel, Instrument, Observations
+from cmbml.science.planes import plane_to_map
 from cmbml.science.skymap import SkyMap
 from tests.pipelines.cmbnncs.small_skies import INSTRUMENT, LMAX, NSIDE, TARGET, alm, observed, sky, true_map
+from tests.pipelines.cmbnncs.small_skies import data as cmbnncs_data
 from tests.pipelines.petroff.small_skies import data
 
 NPIX = 12 * NSIDE**2
@@ -79,28 +82,39 @@ def test_maps_are_at_one_beam_and_hold_the_same_cmb(fwhm):
         assert_same(feature, expected)
 
 
-def test_a_difference_is_at_the_inputs_beam_and_the_reference_at_that_of_the_cleaned_map():
+@pytest.mark.parametrize(
+    ("name", "feature", "fwhm"), [("100", 1, WIDEST), ("353", 2, TARGET), ("545", 3, TARGET)]
+)
+def test_a_difference_is_at_the_beam_of_the_cleaned_map_or_at_a_coarser_one_of_the_channel(
+    name, feature, fwhm
+):
     signal = alm(3, fields=1)
-    for number, name in enumerate(("100", "353", "545"), start=1):
-        features = make_features(only(name, signal), INSTRUMENT, data())
-        assert_same(features[number], smoothed(signal, WIDEST))
-        assert np.abs(np.delete(features, number, axis=0)).max() == 0
+    features = make_features(only(name, signal), INSTRUMENT, data())
+    assert_same(features[feature], smoothed(signal, fwhm))
+    assert np.abs(np.delete(features, feature, axis=0)).max() == 0
+
+
+def test_the_reference_is_subtracted_from_every_other_channel_at_the_same_beam():
+    signal = alm(3, fields=1)
     features = make_features(only("143", signal), INSTRUMENT, data())
     assert_same(features[0], smoothed(signal, TARGET))
-    for difference in features[1:]:
-        assert_same(difference, -smoothed(signal, WIDEST))
+    for difference, fwhm in zip(features[1:], (WIDEST, TARGET, TARGET), strict=True):
+        assert_same(difference, -smoothed(signal, fwhm))
+
+
+def test_differences_are_those_that_the_other_method_learns_from():
+    observations = sky(0)[0]
+    planes = cmbnncs_features(observations, INSTRUMENT, cmbnncs_data())
+    expected = nested(plane_to_map(planes))
+    assert_same(make_features(observations, INSTRUMENT, data()), expected)
 
 
 def test_native_maps_are_left_at_their_beams():
-    observations = sky(0)[0]
     signal = alm(3, fields=1)
     settings = data(inputs="maps", inputs_fwhm_arcmin="native")
     for name, number in (("100", 0), ("545", 3)):
         features = make_features(only(name, signal), INSTRUMENT, settings)
         assert_same(features[number], smoothed(signal, float(INSTRUMENT[name].fwhm_arcmin)))
-    assert inputs_fwhm(INSTRUMENT, settings) is None
-    features = make_features(observations, INSTRUMENT, settings)
-    assert len(features) == 4
 
 
 def test_features_have_nothing_beyond_the_band_limit():
@@ -113,10 +127,15 @@ def test_features_have_nothing_beyond_the_band_limit():
 
 
 def test_the_common_beam_of_auto_is_the_widest_but_not_finer_than_that_of_the_cleaned_map():
-    assert inputs_fwhm(INSTRUMENT, data()) == WIDEST
-    assert inputs_fwhm(INSTRUMENT, data(channels="143-545")) == TARGET
-    assert inputs_fwhm(INSTRUMENT, data(inputs_fwhm_arcmin=1000.0)) == 1000.0
-    assert inputs_fwhm(INSTRUMENT, data(fwhm_arcmin=1200.0)) == 1200.0
+    def of_maps(**changes):
+        return inputs_fwhm(INSTRUMENT, data(inputs="maps", **changes))
+
+    assert of_maps() == WIDEST
+    assert of_maps(channels="143-545") == TARGET
+    assert of_maps(inputs_fwhm_arcmin=1000.0) == 1000.0
+    assert of_maps(fwhm_arcmin=1200.0) == 1200.0
+    assert of_maps(inputs_fwhm_arcmin="native") is None
+    assert inputs_fwhm(INSTRUMENT, data()) is None  # of differences each has its own
 
 
 def pair(fwhm: float) -> Instrument:
@@ -143,14 +162,11 @@ def test_a_channel_is_not_brought_to_a_beam_that_multiplies_its_noise():
     check_beams(pair(25.0), one)
 
 
-def test_a_reference_is_brought_to_both_beams():
-    settings = {"nside": 512, "lmax": 1024, "inputs_fwhm_arcmin": "auto", "channels": "all"}
+def test_of_differences_the_reference_alone_must_reach_the_beam_of_the_cleaned_map():
+    settings = {"nside": 512, "lmax": 1024, "fwhm_arcmin": 20.6}
     with pytest.raises(ValueError, match=r"petroff.fwhm_arcmin 20.6: brings channel 44, whose beam is 55"):
-        check_beams(pair(55.0), data(reference="44", fwhm_arcmin=20.6, **settings))
-    check_beams(pair(55.0), data(reference="217", fwhm_arcmin=20.6, **settings))
-    finer = {**settings, "inputs_fwhm_arcmin": 10.0}
-    with pytest.raises(ValueError, match=r"petroff.inputs_fwhm_arcmin 10: brings channel 44"):
-        check_beams(pair(55.0), data(reference="44", fwhm_arcmin=55.0, **finer))
+        check_beams(pair(55.0), data(reference="44", **settings))
+    check_beams(pair(55.0), data(reference="217", **settings))  # 44 stays at its own
 
 
 def test_a_beam_that_has_nothing_left_is_brought_nowhere():
@@ -164,7 +180,7 @@ def test_features_of_a_beam_that_cannot_be_reached_are_refused():
     blurred = Instrument((Channel("100", 100.9, 3000.0, "I", 77.0), *INSTRUMENT.channels[1:]))
     message = "petroff.inputs_fwhm_arcmin 700: brings channel 100, whose beam is 3000 arcmin"
     with pytest.raises(ValueError, match=message):
-        make_features(sky(0)[0], blurred, data(inputs_fwhm_arcmin=700.0))
+        make_features(sky(0)[0], blurred, data(inputs="maps", inputs_fwhm_arcmin=700.0))
 
 
 def test_features_are_named_by_channel_the_reference_first():

@@ -47,13 +47,6 @@ def test_settings_cannot_be_changed_and_unknown_ones_are_refused(group, valid):
         (Petroff, VALID, {"inputs": "ratios"}, "'differences' or 'maps'"),
         (Petroff, VALID, {"inputs_fwhm_arcmin": -5.0}, "greater than 0"),
         (Petroff, VALID, {"inputs_fwhm_arcmin": "common"}, "'auto' or 'native'"),
-        (
-            Petroff,
-            VALID,
-            {"inputs_fwhm_arcmin": "native"},
-            "inputs_fwhm_arcmin native: the CMB cancels only in differences at one beam; take auto or a "
-            "number, or inputs maps",
-        ),
         (NetworkSettings, NETWORK, {"nside": 12}, "nside 12: must be a power of two"),
         (NetworkSettings, NETWORK, {"nside": 12, "depth": "auto"}, "nside 12: must be a power of two"),
         (

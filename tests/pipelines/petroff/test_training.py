@@ -138,7 +138,8 @@ def test_a_checkpoint_says_what_it_was_trained_on(tmp_path):
     facts = trained(tmp_path)["best"]()["facts"]
     assert facts["channels"] == ["143", "100", "353", "545"]
     assert facts["features"] == ["143 I", "100-143 I", "353-143 I", "545-143 I"]
-    assert (facts["inputs_fwhm_arcmin"], facts["target_fwhm_arcmin"]) == (900.0, TARGET)
+    assert facts["fwhm_arcmin"] == [600.0, 900.0, 500.0, 500.0]
+    assert facts["target_fwhm_arcmin"] == TARGET
     assert (facts["nside"], facts["inputs"]) == (NSIDE, "differences")
     assert set(data_facts(INSTRUMENT, data())) == set(facts) - {"scaling"}
     (standardise,) = facts["scaling"]["features"]["transforms"]
@@ -147,8 +148,14 @@ def test_a_checkpoint_says_what_it_was_trained_on(tmp_path):
 
 def test_of_native_maps_the_beams_are_facts():
     facts = data_facts(INSTRUMENT, data(inputs="maps", inputs_fwhm_arcmin="native"))
-    assert facts["inputs_fwhm_arcmin"] == "native"
+    assert facts["inputs_fwhm_arcmin"] == "none"
     assert facts["fwhm_arcmin"] == [900.0, 600.0, 500.0, 500.0]
+
+
+def test_of_maps_at_one_beam_it_is_that_beam():
+    facts = data_facts(INSTRUMENT, data(inputs="maps"))
+    assert facts["inputs_fwhm_arcmin"] == 900.0
+    assert "fwhm_arcmin" not in facts
 
 
 def test_an_untrained_checkpoint_is_the_reference_channel(tmp_path):

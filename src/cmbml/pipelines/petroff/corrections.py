@@ -64,8 +64,8 @@ def fit_spectrum(predictions: Predictions, truth: Predictions, mask: SkyMap, *, 
     ell = np.arange(lmax + 1)
     if not found[2:].all():
         raise ValueError(
-            f"the predicted maps hold nothing at l = {2 + int(np.argmin(found[2:]))}: the network has not learnt "
-            "the CMB; train it longer, or set petroff_prediction.correct_spectrum to false"
+            f"the predicted maps hold nothing at l = {2 + int(np.argmin(found[2:]))}: the network has not "
+            "learnt the CMB; train it longer, or set petroff_prediction.correct_spectrum to false"
         )
     ratio, modes = true[2:] / found[2:], 2 * ell[2:] + 1
     coefficients = np.polynomial.polynomial.polyfit(ell[2:], ratio, 2, w=np.sqrt(modes))

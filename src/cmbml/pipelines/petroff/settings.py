@@ -42,8 +42,8 @@ class Petroff(Group):
     """Full width at half maximum in arcmin of the beam of the cleaned map and of its error map."""
 
     inputs: Literal["differences", "maps"]
-    """"maps": every channel at the inputs' beam, as published. "differences": a reference channel, and what the
-    others differ from it, at `fwhm_arcmin` or at a coarser beam of their own, in which there is no CMB."""
+    """"maps": every channel at the inputs' beam, as published. "differences": a reference channel, and what
+    the others differ from it, at `fwhm_arcmin` or at a coarser beam of their own, in which there is no CMB."""
 
     inputs_fwhm_arcmin: PositiveFloat | Literal["auto", "native"]
     """Common beam in arcmin of inputs "maps": "auto" for the widest of the channels' own, and not finer than
