@@ -30,8 +30,13 @@ def test_less_than_one_thread_is_refused_and_nothing_changes(threads):
 
 def test_a_new_process_is_capped_by_its_environment():
     environment = thread_environment(3)
-    assert set(environment.values()) == {"3"}
-    assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"} <= set(environment)
+    capped = {name for name, value in environment.items() if value == "3"}
+    assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"} <= capped
+    assert environment.keys() - capped == {"OMP_WAIT_POLICY"}
+
+
+def test_threads_that_wait_for_work_sleep():
+    assert thread_environment(2)["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_available_cores_are_between_one_and_those_of_the_machine():

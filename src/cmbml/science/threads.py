@@ -50,12 +50,15 @@ def thread_count() -> int:
 def thread_environment(threads: int) -> dict[str, str]:
     """Return environment variables that cap the thread pools of a new process.
 
+    Idle threads of OpenMP sleep: where other processes work too, those that wait in a loop, as they do unless
+    told otherwise, take the cores from the ones that compute.
+
     Parameters
     ----------
     threads
         At least 1.
     """
-    return dict.fromkeys(_LIBRARY_VARIABLES, str(threads))
+    return {**dict.fromkeys(_LIBRARY_VARIABLES, str(threads)), "OMP_WAIT_POLICY": "passive"}
 
 
 def available_cores() -> int:
