@@ -14,17 +14,16 @@ from tests.pipelines.petroff.drawn_weights import drawn_weights
 pytestmark = pytest.mark.slow
 
 FREQUENCIES = (70, 100, 143, 217, 353, 545, 857)
-SKY = {"target_fwhm_arcmin": 13.1, "instrument.beam_scale": 0.1, "instrument.fwhm_floor_arcmin": 13.1}
-NETWORK = {
-    "petroff.inputs": "maps",
-    "petroff.inputs_fwhm_arcmin": 13.1,
-    "petroff_network.kind": "published",
+FWHM_ARCMIN = 300
+SIZES = {"train": 1, "valid": 1, "test": 1, "stokes": "I", "target_fwhm_arcmin": FWHM_ARCMIN}
+BEAMS = {"instrument.beam_scale": 0.1, "instrument.fwhm_floor_arcmin": FWHM_ARCMIN}
+SEEN = {"petroff.inputs": "maps", "petroff.inputs_fwhm_arcmin": FWHM_ARCMIN}
+SAMPLING = {
     "petroff_prediction.correct_spectrum": "false",
     "petroff_prediction.calibrate_errors": "false",
     "petroff_prediction.samples": 3,
     "petroff_prediction.batch": 2,
 }
-SIZES = {"train": 1, "valid": 1, "test": 1, "stokes": "I"}
 
 
 @pytest.fixture(scope="module")
@@ -35,45 +34,40 @@ def data(tmp_path_factory) -> Path:
     folder = data / "01_raw" / "petroff"
     folder.mkdir(parents=True)
     np.savez(folder / "published_weights_dm7.npz", **arrays)
-    (folder / "published_weights_dm7.json").write_text(json.dumps(description))
-    run("--pipelines", "simulation", data=data, **SIZES, **SKY, **PLAIN_CMB)
+    (folder / "published_weights_dm7.json").write_text(json.dumps(description | {"fwhm_arcmin": FWHM_ARCMIN}))
+    run("--pipelines", "simulation", data=data, **SIZES, **BEAMS, **PLAIN_CMB)
     return data
 
 
-def published(*options: str, data: Path, **params: object) -> str:
-    given = {**SIZES, **SKY, **PLAIN_CMB, **NETWORK, **params}
-    return run(*options, data=data, assets_folder=data / "01_raw", **given)
+def keep_published(data: Path, **params: object) -> str:
+    given = {**SIZES, **SEEN, **params}
+    return run("--pipelines", "petroff_published", data=data, assets_folder=data / "01_raw", **given)
 
 
 def test_published_weights_clean_a_sky_and_tell_its_errors(data):
-    published("--pipelines", "petroff_published", data=data)
+    keep_published(data)
     checkpoint = torch.load(data / "06_models" / "main" / "petroff" / "best.pt", weights_only=True)
     first = np.load(data / "01_raw" / "petroff" / "published_weights_dm7.npz")["L000__kernel"]
     np.testing.assert_array_equal(checkpoint["weights"]["sphere.down.0.0.layer.weight"][:, 0, 0], first)
 
-    published("--pipelines", "petroff", "--from-nodes", "petroff.predict_test", data=data)
+    onwards = ("--pipelines", "petroff", "--from-nodes", "petroff.predict_test")
+    run(*onwards, data=data, **SIZES, **SEEN, **SAMPLING)
     cleaned, errors = (
         HealpixMapDataset(
-            filepath=data / "07_model_output" / "main" / folder / "test" / "sim0000.fits"
+            filepath=data / "07_model_output" / "main" / "petroff" / folder / "sim0000.fits"
         ).load()
-        for folder in ("petroff", "petroff_errors")
+        for folder in ("test", "errors/test")
     )
     assert np.isfinite(cleaned.values).all()
     assert cleaned.values.std() > 0
     assert (errors.values[0] > 0).all()
 
     models = files(data / "06_models")
-    assert "complete already" in published("--pipelines", "petroff_published", data=data)
+    assert "complete already" in keep_published(data)
     assert files(data / "06_models") == models
 
 
 def test_weights_of_another_resolution_are_told_before_they_are_kept(data):
     with pytest.raises(RuntimeError, match="nside: they need 16, asked for 8"):
-        published(
-            "--pipelines",
-            "petroff_published",
-            data=data,
-            results="coarse",
-            **{"petroff.nside": 8, "petroff.lmax": 16},
-        )
+        keep_published(data, results="coarse", **{"petroff.nside": 8, "petroff.lmax": 16})
     assert not (data / "06_models" / "coarse" / "petroff" / "best.pt").exists()

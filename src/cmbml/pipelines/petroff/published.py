@@ -27,7 +27,7 @@ from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.scalings import MaxAbs
 
 FWHM_ARCMIN = 13.1
-"""Beam of the maps that the published network sees, and of its CMB."""
+"""Beam of the maps that the published network sees, and of its CMB; the description of it does not say."""
 
 TRAINING_SKIES, LENGTH_SCALE = 800, 1e-4
 """Of its regularisation, of which cleaning makes no use."""
@@ -104,8 +104,9 @@ def import_published(
         are left aside.
     description
         `nside`, `filter_maps`, `poly_order`, `freq_ghz`, `normalisation_x_max_K_CMB` by channel,
-        `normalisation_y_max_uK`, and `variables`: for each array its name (`array`), the layer that it
-        belongs to (`role`), and which of `VARIABLES` it is.
+        `normalisation_y_max_uK`; `fwhm_arcmin`, the beam, where it is another than the published one; and
+        `variables`: for each array its name (`array`), the layer that it belongs to (`role`), and which of
+        `VARIABLES` it is (`variable`).
     facts
         What checkpoints of this pipeline say of the data they are for, see
         `cmbml.pipelines.petroff.training.data_facts`.
@@ -208,12 +209,13 @@ def _encoder(resolutions: list[int], channels: int, filters: int) -> Iterator[Pu
 
 def _check_facts(description: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Refuse to say that published weights are for data that they are not for."""
+    fwhm = float(description.get("fwhm_arcmin", FWHM_ARCMIN))
     needed: dict[str, Any] = {
         "channels": [str(frequency) for frequency in description["freq_ghz"]],
         "nside": int(description["nside"]),
         "inputs": "maps",
-        "inputs_fwhm_arcmin": FWHM_ARCMIN,
-        "target_fwhm_arcmin": FWHM_ARCMIN,
+        "inputs_fwhm_arcmin": fwhm,
+        "target_fwhm_arcmin": fwhm,
     }
     wrong = [
         f"{name}: they need {value}, asked for {facts.get(name)}"
