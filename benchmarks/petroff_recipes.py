@@ -66,13 +66,7 @@ PORT: Groups = {
     "petroff": {"inputs_fwhm_arcmin": "native"},
     "petroff_scaling": {key: [{"kind": "max_abs", **ZERO_TO_ONE}] for key in ("features", "target")},
     "petroff_network": {"depth": 3, "pooling": "mean", "output": "elu", "initial_dropout": 0.0},
-    "petroff_learning": {"symmetries": False},
-    "petroff_training": {
-        "loss": "l2",
-        "optimiser": {"lr": 0.001, "amsgrad": False},
-        "schedule": {"name": "constant", "warm_up": 0.0},
-        "gradient_clip": None,
-    },
+    "petroff_training": {"loss": "l2", "optimiser": {"amsgrad": False}},
 }
 """The port of 2024 with all its changes at once: a single output, and nside 2 as the lowest resolution."""
 

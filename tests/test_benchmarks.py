@@ -6,10 +6,13 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from cmbml.pipelines.petroff.training import check_kinds
 from cmbml.plan import session_plan
 from tests.kedro_runs import ROOT
 
@@ -44,6 +47,15 @@ def ablation() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def recipes() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module("petroff_recipes")
+    finally:
+        sys.path.pop(0)
+
+
 def problems(*pipelines: str, env: str, **params: object) -> tuple[str, ...]:
     bootstrap_project(ROOT)
     return session_plan(ROOT, pipelines, env=env, params=params).problems
@@ -59,6 +71,33 @@ def test_every_recipe_of_the_ablation_can_be_run(ablation, recipe, tmp_path):
 def test_every_kind_of_foregrounds_of_the_ablation_can_be_simulated(ablation, kind, tmp_path):
     foregrounds = ablation.FOREGROUNDS[kind]
     assert problems("simulation", env=ablation.ENVIRONMENT, data=str(tmp_path), foregrounds=foregrounds) == ()
+
+
+def test_skies_of_the_recipes_of_petroff_can_be_simulated(tmp_path):
+    assert problems("simulation", env="petroff_ablation", data=str(tmp_path)) == ()
+
+
+def test_every_change_of_a_recipe_of_petroff_is_one_and_can_be_trained(recipes):
+    bootstrap_project(ROOT)
+    with KedroSession.create(ROOT, env="petroff_ablation") as session:
+        parameters = session.load_context().config_loader["parameters"]
+    numbers = {
+        recipes.UNCONVERTED: {"kind": "unit_conversion", "factors": {"857": 2.3e-6}},
+        recipes.ONE_SCALE: {"kind": "factor", "factor": 4.0},
+    }
+
+    def settings_of(recipe: str, change: str) -> dict[str, Any]:
+        training = recipes.Training(recipe, change, seed=3, epochs=2)
+        return training.groups(parameters, lambda words: [numbers.get(str(word), word) for word in words])
+
+    for recipe in recipes.RECIPES:
+        unchanged = settings_of(recipe, "none")
+        assert (unchanged["petroff_training"].seed, unchanged["petroff_training"].epochs) == (3, 2)
+        for change in recipes.changes_of(recipe):
+            groups = settings_of(recipe, change)
+            check_kinds(groups["petroff"], groups["petroff_network"])
+            differing = {name for name in groups if groups[name] != unchanged[name]}
+            assert differing == set(recipes.CHANGES[change][1])
 
 
 def test_every_benchmark_is_run():
