@@ -151,6 +151,7 @@ class Training:
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters with others in their place, group by group."""
     both = {
-        name: merged(old[name], value) if isinstance(value, dict) else value for name, value in new.items()
+        name: merged(old.get(name, {}), value) if isinstance(value, dict) else value
+        for name, value in new.items()
     }
     return {**old, **both}

@@ -173,6 +173,7 @@ def row_of(training: Training, skies: Skies, default: Mapping[str, Any]) -> dict
                 mask=None if settings.learning.masked_weight == 1 else skies.mask,
                 settings=settings,
                 directory=directory,
+                start=None,
             )
         except RuntimeError as error:  # a loss or a gradient that is not finite: a result too
             return {**row, "failure": str(error).partition(";")[0]}
