@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from cmbml.learning.features import check_pixels
 from cmbml.learning.symmetry import SphereSymmetry
-from cmbml.learning.transform import Transform
+from cmbml.learning.transform import Transform, transform_from_state
 
 PIXELS_COMPARED = 1024
 """How many pixels of each sky tell whether two skies are the same: enough, as all have noise."""
@@ -152,6 +152,41 @@ def _checked_weights(weights: NDArray[Any]) -> NDArray[np.float32]:
     if not np.isfinite(checked).all() or checked.min() < 0 or checked.max() == 0:
         raise ValueError("weights of pixels must be finite, not negative, and not all 0; correct the mask")
     return checked
+
+
+def scaled_splits(
+    train: tuple[Loaders, Loaders],
+    valid: tuple[Loaders, Loaders],
+    *,
+    scaling: Mapping[str, Any],
+    weights: NDArray[Any] | None,
+    symmetry: SphereSymmetry | None,
+) -> tuple[ArrayPairs, ArrayPairs]:
+    """Return the datasets of the skies to learn from and of those that watch, scaled as was fitted.
+
+    Parameters
+    ----------
+    train, valid
+        Loaders of the features and of the targets.
+    scaling
+        States of the fitted transforms, see `cmbml.learning.scaling.fit_transforms`.
+    weights
+        Of every pixel in the loss; None for the same everywhere.
+    symmetry
+        In which the skies to learn from are shown, and the others are not; None for none.
+    """
+    first, second = (
+        ArrayPairs(
+            features,
+            targets,
+            feature_transform=transform_from_state(scaling["features"]),
+            target_transform=transform_from_state(scaling["target"]),
+            weights=weights,
+            symmetry=shown,
+        )
+        for (features, targets), shown in ((train, symmetry), (valid, None))
+    )
+    return first, second
 
 
 def check_apart(train: ArrayPairs, valid: ArrayPairs) -> None:

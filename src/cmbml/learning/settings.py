@@ -274,3 +274,15 @@ class PredictionSettings(BaseModel):
 
     checkpoint: str
     """"best" (by the validation loss), "last", or one that was kept, such as "epoch_0005"."""
+
+
+class LearningSettings(BaseModel):
+    """What a training is shown, beside the features and the targets themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symmetries: bool
+    """Whether each sky is shown in another of the sphere's sixteen symmetries in every epoch."""
+
+    masked_weight: Annotated[float, Field(ge=0, le=1)]
+    """Weight in the loss of pixels that the mask leaves out; those that it keeps have 1."""

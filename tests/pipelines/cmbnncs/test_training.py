@@ -10,7 +10,7 @@ from cmbml.pipelines.cmbnncs.cleaner import CorrectingNetwork
 from cmbml.pipelines.cmbnncs.features import feature_names
 from cmbml.pipelines.cmbnncs.network import UNet
 from cmbml.pipelines.cmbnncs.planning import conflicts
-from cmbml.pipelines.cmbnncs.settings import LearningSettings
+from cmbml.learning.settings import LearningSettings
 from cmbml.pipelines.cmbnncs.training import (
     CleanerSettings,
     check_kinds,

@@ -10,7 +10,7 @@ from cmbml.learning.checkpoints import history_rows
 from cmbml.learning.figures import losses_figure
 from cmbml.learning.inference import chosen_checkpoint
 from cmbml.learning.scaling import fit_transforms, scaling_table
-from cmbml.learning.settings import PredictionSettings, TrainingSettings
+from cmbml.learning.settings import LearningSettings, PredictionSettings, TrainingSettings
 from cmbml.learning.transform_settings import ScalingSettings
 from cmbml.partitions import Loader, Partition, check_origin, lift, restrict
 from cmbml.pipelines.cmbnncs.cleaning import clean_simulation
@@ -22,7 +22,7 @@ from cmbml.pipelines.cmbnncs.features import (
     ordered_channels,
     used_channels,
 )
-from cmbml.pipelines.cmbnncs.settings import Cmbnncs, LearningSettings, NetworkSettings
+from cmbml.pipelines.cmbnncs.settings import Cmbnncs, NetworkSettings
 from cmbml.pipelines.cmbnncs.training import CleanerSettings, check_kinds, train_cleaner
 from cmbml.science.instrument import Instrument
 from cmbml.science.skymap import SkyMap

@@ -1,11 +1,10 @@
 """Settings of CMBNNCS, checked before anything runs."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Field,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -145,13 +144,3 @@ class NetworkSettings(Group):
         if self.depth != "auto":
             return self.depth
         return min(max(fitting_depths(4 * self.nside, 3 * self.nside)), 8 if self.nside >= 256 else 5)
-
-
-class LearningSettings(Group):
-    """What a training is shown, beside the features and the targets themselves."""
-
-    symmetries: bool
-    """Whether each sky is shown in another of the sphere's sixteen symmetries in every epoch."""
-
-    masked_weight: Annotated[float, Field(ge=0, le=1)]
-    """Weight in the loss of pixels that the mask leaves out; those that it keeps have 1."""

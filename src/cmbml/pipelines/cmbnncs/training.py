@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbml.learning.features import sign_flips
-from cmbml.learning.map_datasets import ArrayPairs, Loaders
+from cmbml.learning.map_datasets import Loaders, scaled_splits
 from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.scaling import reference_gains
-from cmbml.learning.settings import TrainingSettings
+from cmbml.learning.settings import LearningSettings, TrainingSettings
 from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.learning.training import train
 from cmbml.learning.transform import transform_from_state
 from cmbml.pipelines.cmbnncs.features import FEATURES_VERSION, feature_names, ordered_channels
-from cmbml.pipelines.cmbnncs.settings import Cmbnncs, LearningSettings, NetworkSettings
+from cmbml.pipelines.cmbnncs.settings import Cmbnncs, NetworkSettings
 from cmbml.science.instrument import Instrument
 from cmbml.science.planes import map_to_plane, plane_index
 from cmbml.science.skymap import SkyMap
@@ -83,19 +83,12 @@ def train_cleaner(
     """
     weights = None if mask is None else pixel_weights(mask, settings.learning, stokes=settings.data.stokes)
     symmetry = _symmetry(scaling, settings) if settings.learning.symmetries else None
-    train_data, valid_data = (
-        ArrayPairs(
-            features,
-            targets,
-            feature_transform=transform_from_state(scaling["features"]),
-            target_transform=transform_from_state(scaling["target"]),
-            weights=weights,
-            symmetry=shown,
-        )
-        for features, targets, shown in (
-            (train_features, train_targets, symmetry),
-            (valid_features, valid_targets, None),
-        )
+    train_data, valid_data = scaled_splits(
+        (train_features, train_targets),
+        (valid_features, valid_targets),
+        scaling=scaling,
+        weights=weights,
+        symmetry=symmetry,
     )
     spec = network_spec(scaling, settings)
     facts = {**data_facts(instrument, settings.data), "scaling": scaling}

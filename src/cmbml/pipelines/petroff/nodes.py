@@ -10,7 +10,7 @@ from cmbml.learning.checkpoints import history_rows
 from cmbml.learning.figures import losses_figure
 from cmbml.learning.inference import chosen_checkpoint
 from cmbml.learning.scaling import fit_transforms, scaling_table
-from cmbml.learning.settings import TrainingSettings
+from cmbml.learning.settings import LearningSettings, TrainingSettings
 from cmbml.learning.transform_settings import ScalingSettings
 from cmbml.partitions import Loader, Partition, Recorded, check_origin, lift, load, restrict
 from cmbml.pipelines.petroff.corrections import correction_table, fit_errors, fit_spectrum
@@ -30,7 +30,7 @@ from cmbml.pipelines.petroff.prediction import (
     predict_simulation,
 )
 from cmbml.pipelines.petroff.published import keep_published
-from cmbml.pipelines.petroff.settings import LearningSettings, NetworkSettings, Petroff, SamplingSettings
+from cmbml.pipelines.petroff.settings import NetworkSettings, Petroff, SamplingSettings
 from cmbml.pipelines.petroff.training import CleanerSettings, check_kinds, data_facts, train_cleaner
 from cmbml.science.instrument import Instrument
 from cmbml.science.skymap import SkyMap

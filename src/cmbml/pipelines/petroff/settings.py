@@ -43,7 +43,7 @@ class Petroff(Group):
 
     inputs: Literal["differences", "maps"]
     """"maps": every channel at the inputs' beam, as published. "differences": a reference channel, and what
-    the others differ from it, at `fwhm_arcmin` or at a coarser beam of their own, in which there is no CMB."""
+    the others differ from it, at `fwhm_arcmin` or at a coarser beam of their own; there is no CMB in it."""
 
     inputs_fwhm_arcmin: PositiveFloat | Literal["auto", "native"]
     """Common beam in arcmin of inputs "maps": "auto" for the widest of the channels' own, and not finer than
@@ -143,16 +143,6 @@ class NetworkSettings(Group):
         if self.kind == "deepsphere":
             used |= {"pooling": "max", "output": "linear"}
         return self.model_copy(update=used)
-
-
-class LearningSettings(Group):
-    """What a training is shown, beside the features and the targets themselves."""
-
-    symmetries: bool
-    """Whether each sky is shown in another of the sphere's sixteen symmetries in every epoch."""
-
-    masked_weight: Annotated[float, Field(ge=0, le=1)]
-    """Weight in the loss of pixels that the mask leaves out; those that it keeps have 1."""
 
 
 class SamplingSettings(PredictionSettings):

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbml.learning.checkpoints import check_is_checkpoint
-from cmbml.learning.map_datasets import ArrayPairs, Loaders
+from cmbml.learning.map_datasets import Loaders, scaled_splits
 from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.scaling import reference_gains
-from cmbml.learning.settings import TrainingSettings
+from cmbml.learning.settings import LearningSettings, TrainingSettings
 from cmbml.learning.starting_weights import StartingWeights
 from cmbml.learning.symmetry import SphereSymmetry
 from cmbml.learning.training import train
@@ -26,7 +26,7 @@ from cmbml.pipelines.petroff.features import (
     nested,
     ordered_channels,
 )
-from cmbml.pipelines.petroff.settings import LearningSettings, NetworkSettings, Petroff
+from cmbml.pipelines.petroff.settings import NetworkSettings, Petroff
 from cmbml.science.instrument import Instrument
 from cmbml.science.pixels import nside_to_npix
 from cmbml.science.skymap import SkyMap
@@ -99,19 +99,12 @@ def train_cleaner(
     """
     weights = None if mask is None else pixel_weights(mask, settings.learning)
     symmetry = _symmetry(settings) if settings.learning.symmetries else None
-    train_data, valid_data = (
-        ArrayPairs(
-            features,
-            targets,
-            feature_transform=transform_from_state(scaling["features"]),
-            target_transform=transform_from_state(scaling["target"]),
-            weights=weights,
-            symmetry=shown,
-        )
-        for features, targets, shown in (
-            (train_features, train_targets, symmetry),
-            (valid_features, valid_targets, None),
-        )
+    train_data, valid_data = scaled_splits(
+        (train_features, train_targets),
+        (valid_features, valid_targets),
+        scaling=scaling,
+        weights=weights,
+        symmetry=symmetry,
     )
     spec = network_spec(scaling, settings, skies=len(train_data))
     facts = {**data_facts(instrument, settings.data), "scaling": scaling}
