@@ -404,7 +404,7 @@ def _predicted(  # noqa: PLR0917 (what all three nodes are given)
 
 def _origins(predictions: Mapping[str, Loader], observations: Mapping[str, Loader]) -> dict[str, Recorded]:
     """Return what predictions were made from, to be recorded with what is made of them."""
-    own = {name: observations[name] for name in predictions}
+    own = _those_of(predictions, observations, what="observations")
     check_origin(
         predictions,
         what="prediction",
@@ -442,4 +442,23 @@ def _seen(observations: Mapping[str, Loader], instrument: Instrument, settings: 
 
 def _of(predictions: Mapping[str, Loader], skies: Mapping[str, Loader]) -> dict[str, Any]:
     """Return the skies that were predicted, intensity only."""
-    return restrict({name: skies[name] for name in predictions}, stokes="I")
+    return restrict(_those_of(predictions, skies, what="truth"), stokes="I")
+
+
+def _those_of(
+    predictions: Mapping[str, Loader], skies: Mapping[str, Loader], *, what: str
+) -> dict[str, Loader]:
+    """Return of skies those that were predicted.
+
+    Raises
+    ------
+    ValueError
+        If one is not there any more.
+    """
+    gone = [name for name in predictions if name not in skies]
+    if gone:
+        raise ValueError(
+            f"prediction {gone[0]}: {what} not there any more ({len(gone)} of {len(predictions)} skies); "
+            "predict again, with as many skies as there are"
+        )
+    return {name: skies[name] for name in predictions}
