@@ -47,6 +47,22 @@ def test_simulations_are_counted_over_the_splits(tmp_path):
     assert wanted["mask"] == 1
 
 
+@pytest.mark.parametrize(
+    ("params", "predictions", "corrections"),
+    [
+        ({}, 2 * 2 + 2, 2),
+        ({"petroff_prediction.calibrate_errors": False}, 2 + 2, 1),
+        ({"petroff_prediction.correct_spectrum": False, "petroff_prediction.calibrate_errors": False}, 2, 0),
+    ],
+)
+def test_skies_that_are_predicted_to_fit_something_are_counted(tmp_path, params, predictions, corrections):
+    params = {"petroff_prediction.fitted_skies": 2, "train": 5, "valid": 4, **params}
+    products = {item.name: item for item in plan_of(data=tmp_path, **params).products}
+    assert products["petroff_predictions_{split}"].wanted == predictions
+    assert products["petroff_corrections"].wanted == corrections
+    assert products["petroff_features_{split}"].wanted == 9
+
+
 def test_noise_is_prepared_by_channel_where_its_kind_needs_it(tmp_path):
     plans = {kind: plan_of(data=tmp_path, **{"noise.kind": kind}) for kind in ("sensitivity", "correlated")}
     products = {

@@ -21,6 +21,7 @@ from cmbml.learning.sizes import LearningSizes, checkpoint_size
 from cmbml.learning.transform_settings import ScalingSettings
 from cmbml.pipelines.analysis.compare import measure
 from cmbml.pipelines.analysis.nodes import prepare_mask
+from cmbml.pipelines.petroff.corrections import correction_table
 from cmbml.science.harmonics import alm_size
 from cmbml.science.instrument import Observations
 from cmbml.science.skymap import SkyMap
@@ -47,7 +48,18 @@ POLARISED = Dimensions(
     noise_components=5,
     noise_nsides=(16, 32, 32),
     noise_lmax_factor=2.0,
-    learning={"learner": LearningSizes(features=4, fields=1, epochs=3, checkpoints=1, checkpoint_size=1000)},
+    learning={
+        "learner": LearningSizes(
+            features=4,
+            fields=1,
+            epochs=3,
+            checkpoints=1,
+            checkpoint_size=1000,
+            prediction_fields=3,
+            error_fields=2,
+            corrections={"spectrum": 16, "errors": 1},
+        )
+    },
 )
 
 
@@ -253,6 +265,29 @@ def test_a_checkpoint_is_as_large_as_its_file(tmp_path, changes):
     small_training(tmp_path, spec=spec, **changes)
     found = checkpoint_size(spec, settings(**changes))
     assert found == pytest.approx((tmp_path / "last.pt").stat().st_size, rel=0.05)
+
+
+def test_predictions_and_errors_have_the_fields_that_their_method_tells():
+    found = [
+        PRODUCTS[f"{{method}}_{kind}_{{split}}"](POLARISED, f"learner_{kind}_test")
+        for kind in ("predictions", "errors")
+    ]
+    assert found == [fits_map(16, 3), fits_map(16, 2)]
+
+
+def test_what_is_fitted_to_predictions_is_as_large_as_its_files(tmp_path):
+    numbers = np.random.default_rng(0).uniform(1, 2, 35).tolist()
+    spectrum = {"coefficients": numbers[:3], "ell": numbers[3:19], "ratio": numbers[19:], "skies": 8}
+    records = {"spectrum": spectrum, "errors": {"factor": numbers[0], "skies": 8}}
+    for name, record in records.items():
+        JsonRecordDataset(filepath=tmp_path / "records" / f"{name}.json").save(record)
+    (tmp_path / "table").mkdir()
+    table = correction_table(records)
+    table.to_csv(tmp_path / "table" / "corrections.csv", index=False, float_format="%.6g")
+    one = PRODUCTS["{method}_corrections"](POLARISED, "learner_corrections")
+    assert 2 * one.size == pytest.approx(on_disk(tmp_path / "records").size, rel=0.1)
+    found = PRODUCTS["report_{method}_corrections"](POLARISED, "report_learner_corrections")
+    assert found.size == pytest.approx(on_disk(tmp_path / "table").size, rel=0.2)
 
 
 def test_checkpoints_are_counted(tmp_path):

@@ -233,7 +233,7 @@ def _product(
     pattern = catalog.config_resolver.match_dataset_pattern(name)
     estimate = PRODUCTS.get(name) or PRODUCTS.get(pattern or "")
     volume = estimate(dimensions, name) if estimate else None
-    wanted = _wanted(name, catalog, parameters)
+    wanted = _fitted(name, _wanted(name, catalog, parameters), dimensions)
     return Product(
         name=_SPLIT.sub("{split}", name),
         layer=_layer(catalog[name]),
@@ -278,6 +278,17 @@ def _wanted(name: str, catalog: DataCatalog, parameters: Mapping[str, Any]) -> s
         return {""}
     limit = _described(catalog, name, "limit")
     return set(_simulations(split[0], catalog, parameters)[: limit if isinstance(limit, int) else None])
+
+
+def _fitted(name: str, ids: set[str], dimensions: Dimensions) -> set[str]:
+    """Return the ids of a product, or fewer of it if it serves to fit something to skies with a truth."""
+    for method, own in dimensions.learning.items():
+        if name == f"{method}_corrections":
+            return set(own.corrections)
+        for split, count in own.fitted_skies.items():
+            if name == f"{method}_predictions_{split}":
+                return set(sorted(ids)[:count])
+    return ids
 
 
 def _simulations(split: str, catalog: DataCatalog, parameters: Mapping[str, Any]) -> list[str]:

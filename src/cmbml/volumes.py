@@ -60,6 +60,9 @@ _SCALING_ROW, _SCALING_REST = 85, 450
 _REPORT_ROW = 24
 """Characters of one feature or field in the table of a scaling."""
 
+_CORRECTION_ROW = 55
+"""Characters of what is recorded of one row of what is fitted to predictions."""
+
 _TRAINING_RECORD = 4500
 """Bytes of what a folder of checkpoints says of its training."""
 
@@ -235,6 +238,13 @@ def _method_maps(around: str) -> Callable[[Dimensions, str], Volume]:
     return lambda given, name: fits_map(given.nside, given.methods[name.partition(around)[0]])
 
 
+def _errors(given: Dimensions, name: str) -> Volume:
+    """Return the volume of what is told of errors: of every field that is cleaned, or more, such as parts."""
+    method = name.partition("_errors_")[0]
+    told = given.learning[method].error_fields if method in given.learning else 0
+    return fits_map(given.nside, told or given.methods[method])
+
+
 def _planes(given: Dimensions, count: int) -> Volume:
     """Return the volume of maps laid out as planes: float32."""
     return Volume(1, _NPY_HEADER + 4 * count * nside_to_npix(given.nside))
@@ -244,6 +254,12 @@ def _checkpoints(learnt: LearningSizes) -> Volume:
     """Return the volume of the best, the last, those that are kept, each as large, and of a record."""
     count = 2 + learnt.checkpoints
     return Volume(1 + count, _TRAINING_RECORD + count * learnt.checkpoint_size)
+
+
+def _corrections(learnt: LearningSizes) -> Volume:
+    """Return the volume of one of what is fitted to predictions, on average."""
+    rows = sum(learnt.corrections.values())
+    return Volume(1, _CORRECTION_ROW * rows // max(len(learnt.corrections), 1))
 
 
 def _learnt(
@@ -285,7 +301,7 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
     "{split}_observations": lambda given, _: _observations(given),
     "{split}_components": lambda given, _: _components(given),
     "{method}_cleaned_{split}": _method_maps("_cleaned_"),
-    "{method}_errors_{split}": _method_maps("_errors_"),
+    "{method}_errors_{split}": _errors,
     "{method}_error_masks_{split}": _method_maps("_error_masks_"),
     "{method}_features_{split}": _learnt("*_features_", lambda given, own: _planes(given, own.features)),
     "{method}_targets_{split}": _learnt("*_targets_", lambda given, own: _planes(given, own.fields)),
@@ -294,6 +310,11 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
         lambda _, own: Volume(1, _SCALING_REST + _SCALING_ROW * (own.features + own.fields)),
     ),
     "{method}_checkpoints": _learnt("*_checkpoints", lambda _, own: _checkpoints(own)),
+    **dict.fromkeys(
+        ("{method}_predictions_{split}", "{method}_predictions_test"),
+        _learnt("*_predictions_", lambda given, own: fits_map(given.nside, own.prediction_fields)),
+    ),
+    "{method}_corrections": _learnt("*_corrections", lambda _, own: _corrections(own)),
     "{method}_metrics_{split}": _metrics,
     "report_mask": lambda given, _: Volume(1, 700),
     "report_comparison": lambda given, _: _scores(given, 18, of_errors=10, skies=1),
@@ -309,6 +330,10 @@ PRODUCTS: Mapping[str, Callable[[Dimensions, str], Volume | None]] = {
     "report_{method}_scaling": _learnt(
         "report_*_scaling",
         lambda _, own: Volume(1, 35 + _REPORT_ROW * (own.features + own.fields)),
+    ),
+    "report_{method}_corrections": _learnt(
+        "report_*_corrections",
+        lambda _, own: _table(5, sum(own.corrections.values())),
     ),
     "report_{method}_losses": _learnt("report_*_losses", lambda _, own: _table(6, own.epochs)),
     "report_{method}_losses_figure": _learnt("report_*_losses_figure", lambda _, own: Volume(1, 45_000)),

@@ -15,11 +15,8 @@ class Promised:
 
     def __init__(self, run: Any, name: str, folder: Path) -> None:
         self._run, self._name, self._folder = run, name, folder
-        self.inputs = run.recipe["inputs"]
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint_of([self._run.recipe, self._name])
+        recipe = run.recipe  # once: it goes through all that was learnt from
+        self.inputs, self.fingerprint = recipe["inputs"], fingerprint_of([recipe, name])
 
     def __call__(self) -> dict[str, Any]:
         dataset = TrainingFolderDataset(path=self._folder)

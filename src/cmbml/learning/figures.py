@@ -8,7 +8,7 @@ _TRAINING, _VALIDATION, _RATE = "#0072B2", "#D55E00", "0.6"
 
 
 def losses_figure(losses: pd.DataFrame, *, title: str) -> Figure:
-    """Return a figure of the losses of every epoch, and of the learning rate.
+    """Return a figure of the losses of every epoch, and of the learning rate; logarithmic where it can be.
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ def losses_figure(losses: pd.DataFrame, *, title: str) -> Figure:
             color=_VALIDATION,
             label=f"best: {best['valid_loss']:.4g} at epoch {best['epoch']:.0f}",
         )
-    top.set_yscale("log")
+    if not (losses[["train_loss", "valid_loss"]] <= 0).any(axis=None):  # likelihoods go below 0
+        top.set_yscale("log")
     top.set_ylabel("loss, in the scale of the target")
     top.legend(fontsize=9, frameon=False)
     bottom.plot(losses["epoch"], losses["lr"], color=_RATE)

@@ -1,6 +1,7 @@
 """How large what a network learns from, and what it has learnt, become on disk."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -34,6 +35,13 @@ class LearningSizes:
         Number of checkpoints that are kept beside the best and the last.
     checkpoint_size
         Bytes of each.
+    prediction_fields, error_fields
+        Number of maps of a prediction that is kept, and of what is told of the errors of a sky; 0 of methods
+        that have none.
+    fitted_skies
+        By split, how many of its skies are predicted only to fit something to them.
+    corrections
+        By the name of what is fitted to them, its rows in a table.
     """
 
     features: int
@@ -41,6 +49,10 @@ class LearningSizes:
     epochs: int
     checkpoints: int
     checkpoint_size: int
+    prediction_fields: int = 0
+    error_fields: int = 0
+    fitted_skies: Mapping[str, int] = field(default_factory=dict)
+    corrections: Mapping[str, int] = field(default_factory=dict)
 
 
 def checkpoint_size(spec: NetworkSpec, settings: TrainingSettings) -> int:

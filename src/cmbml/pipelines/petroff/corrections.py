@@ -77,8 +77,7 @@ def fit_spectrum(predictions: Predictions, truth: Predictions, mask: SkyMap, *, 
             "network has not learnt the CMB; train it longer, or set petroff_prediction.correct_spectrum "
             "to false"
         )
-    edges = np.unique(np.linspace(2, lmax + 1, BANDS + 1).astype(int))
-    bands = [slice(first, last) for first, last in pairwise(edges)]
+    bands = bands_up_to(lmax)
     weights = 2 * ell + 1
     return {
         "coefficients": [float(value) for value in coefficients],
@@ -86,6 +85,12 @@ def fit_spectrum(predictions: Predictions, truth: Predictions, mask: SkyMap, *, 
         "ratio": [float((weights * true)[band].sum() / (weights * found)[band].sum()) for band in bands],
         "skies": len(predictions),
     }
+
+
+def bands_up_to(lmax: int) -> list[slice]:
+    """Return the bands of multipoles, from the quadrupole on, in which a ratio of spectra is told."""
+    edges = np.unique(np.linspace(2, lmax + 1, BANDS + 1).astype(int))
+    return [slice(int(first), int(last)) for first, last in pairwise(edges)]
 
 
 def fit_errors(

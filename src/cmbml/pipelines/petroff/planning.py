@@ -6,7 +6,9 @@ from typing import Any
 from cmbml.learning.sizes import LearningSizes, checkpoint_size
 from cmbml.learning.transform_settings import build_transform
 from cmbml.learning.transforms import Factor
+from cmbml.pipelines.petroff.corrections import bands_up_to
 from cmbml.pipelines.petroff.features import check_beams, feature_names, ordered_channels, used_channels
+from cmbml.pipelines.petroff.prediction import ERRORS, PREDICTED
 from cmbml.pipelines.petroff.training import CleanerSettings, check_kinds, network_spec
 from cmbml.science.instrument import Instrument
 
@@ -92,13 +94,24 @@ def sizes(parameters: Mapping[str, Any], instrument: Instrument) -> LearningSize
         If the settings contradict each other or what is simulated.
     """
     data, training = parameters["petroff"], parameters["petroff_training"]
+    asked = parameters["petroff_prediction"]
     names, plain = feature_names(instrument, data), Factor(1.0).state()
     settings = CleanerSettings(data, parameters["petroff_network"], parameters["petroff_learning"], training)
     spec = network_spec({"names": names, "features": plain, "target": plain}, settings, skies=1)
+    corrections = {"spectrum": len(bands_up_to(data.lmax))} if asked.correct_spectrum else {}
+    if asked.calibrate_errors:
+        corrections["errors"] = 1
     return LearningSizes(
         features=len(names),
         fields=1,
         epochs=training.epochs,
         checkpoints=len(training.kept_epochs()),
         checkpoint_size=checkpoint_size(spec, training),
+        prediction_fields=len(PREDICTED),
+        error_fields=len(ERRORS),
+        fitted_skies={
+            "train": asked.fitted_skies if asked.correct_spectrum else 0,
+            "valid": asked.fitted_skies if asked.calibrate_errors else 0,
+        },
+        corrections=corrections,
     )

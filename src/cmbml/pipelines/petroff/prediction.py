@@ -26,6 +26,9 @@ from cmbml.science.units import MAP_UNIT
 PREDICTED = ("I", "I_ERROR_STATISTICAL", "I_ERROR_MODEL")
 """Fields of a prediction: the mean; the scatter of passes with active dropout; the error that they state."""
 
+ERRORS = ("I_ERROR", *PREDICTED[1:])
+"""Fields of an error map: all of it, and its two parts."""
+
 Array = NDArray[Any]
 
 
@@ -138,7 +141,7 @@ def error_simulation(
     """
     factor = 1.0 if errors is None else float(errors["factor"])
     values = np.concatenate([total_error(prediction)[None], prediction.values[1:]]) * factor
-    return SkyMap(values.astype(np.float32), MAP_UNIT, ("I_ERROR", *PREDICTED[1:]), header=prediction.header)
+    return SkyMap(values.astype(np.float32), MAP_UNIT, ERRORS, header=prediction.header)
 
 
 def cut_simulation(errors: SkyMap, cut_uk: float) -> SkyMap:
