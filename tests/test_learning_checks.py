@@ -28,7 +28,7 @@ def test_every_environment_of_small_size_can_run(tmp_path):
     [
         (
             {"cmbnncs_network.nside": 8, "cmbnncs_network.depth": "auto"},
-            "cmbnncs_network.nside 8, analysis.nside 16: must be the same",
+            "cmbnncs_network.nside 8, petroff_network.nside 16, analysis.nside 16: must be the same",
         ),
         (
             {"cmbnncs_network.kind": "published"},
@@ -54,7 +54,18 @@ def test_every_environment_of_small_size_can_run(tmp_path):
             {"cmbnncs.channels": "143"},
             "cmbnncs.channels 143: inputs differences need another channel to differ from 143",
         ),
-        ({"channels": "30-70"}, "cmbnncs.channels: channels '100-353': no channel fits simulated"),
+        (
+            {"channels": "30-70", "petroff.channels": "30-70"},
+            "cmbnncs.channels: channels '100-353': no channel fits simulated",
+        ),
+        (
+            {"petroff.channels": "353"},
+            "petroff.channels 353: inputs differences need another channel to differ from; choose at least two",
+        ),
+        (
+            {"petroff_prediction.checkpoint": "epoch_0003"},
+            "petroff_prediction.checkpoint epoch_0003: will not be kept, there will be best, last",
+        ),
         (
             {"stokes": "I", "cmbnncs.stokes": "IQU"},
             "cmbnncs.stokes IQU: the simulations hold only I; set cmbnncs.stokes to I",
