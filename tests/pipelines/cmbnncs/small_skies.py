@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from cmbml.datasets import TrainingFolderDataset
+from cmbml.learning.settings import LearningSettings
 from cmbml.learning.transform_settings import ScalingSettings
 from cmbml.partitions import Known, Partition
 from cmbml.pipelines.cmbnncs.features import make_features, make_target
 from cmbml.pipelines.cmbnncs.nodes import fit_scaling, train_network
-from cmbml.pipelines.cmbnncs.settings import Cmbnncs, LearningSettings, NetworkSettings
+from cmbml.pipelines.cmbnncs.settings import Cmbnncs, NetworkSettings
 from cmbml.science.beams import ARCMIN, beam_window
 from cmbml.science.harmonics import alm_to_map, draw_white_alm, filter_alm
 from cmbml.science.instrument import Channel, Instrument, Observations

@@ -4,9 +4,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cmbml.learning.settings import PredictionSettings
+from cmbml.learning.settings import LearningSettings, PredictionSettings
 from cmbml.learning.transform_settings import ScalingSettings
-from cmbml.pipelines.cmbnncs.settings import Cmbnncs, LearningSettings, NetworkSettings
+from cmbml.pipelines.cmbnncs.settings import Cmbnncs, NetworkSettings
 from tests.kedro_runs import ROOT
 from tests.pipelines.cmbnncs.small_skies import NETWORK, STANDARDISE, VALID, network
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from cmbml.learning.checkpoints import build_network
+from cmbml.learning.settings import LearningSettings
 from cmbml.learning.transforms import Factor
 from cmbml.pipelines.cmbnncs.cleaner import CorrectingNetwork
 from cmbml.pipelines.cmbnncs.features import feature_names
 from cmbml.pipelines.cmbnncs.network import UNet
 from cmbml.pipelines.cmbnncs.planning import conflicts
-from cmbml.learning.settings import LearningSettings
 from cmbml.pipelines.cmbnncs.training import (
     CleanerSettings,
     check_kinds,

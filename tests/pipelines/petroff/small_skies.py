@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from cmbml.datasets import TrainingFolderDataset
+from cmbml.learning.settings import LearningSettings
 from cmbml.learning.transform_settings import ScalingSettings
 from cmbml.partitions import Known, Partition
 from cmbml.pipelines.petroff.features import make_features, make_target
 from cmbml.pipelines.petroff.nodes import fit_scaling, train_network
 from cmbml.pipelines.petroff.prediction import PREDICTED
-from cmbml.pipelines.petroff.settings import LearningSettings, NetworkSettings, Petroff, SamplingSettings
+from cmbml.pipelines.petroff.settings import NetworkSettings, Petroff, SamplingSettings
 from cmbml.science.skymap import SkyMap, beam_header
 from tests.learning.small_trainings import settings as training_settings
 from tests.pipelines.cmbnncs.small_skies import (

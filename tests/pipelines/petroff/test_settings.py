@@ -3,9 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
+from cmbml.learning.settings import LearningSettings
 from cmbml.learning.transform_settings import ScalingSettings
 from cmbml.pipelines.petroff.resolutions import check_depth
-from cmbml.pipelines.petroff.settings import LearningSettings, NetworkSettings, Petroff, SamplingSettings
+from cmbml.pipelines.petroff.settings import NetworkSettings, Petroff, SamplingSettings
 from tests.pipelines.cmbnncs.small_skies import STANDARDISE
 from tests.pipelines.petroff.small_skies import NETWORK, PREDICTION, VALID, data, network, sampling
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from cmbml.learning.checkpoints import build_network
+from cmbml.learning.settings import LearningSettings
 from cmbml.learning.symmetry import N_SYMMETRIES, SphereSymmetry
 from cmbml.learning.transforms import Factor
 from cmbml.partitions import Known
 from cmbml.pipelines.petroff.cleaner import CorrectingNetwork, PetroffNetwork
 from cmbml.pipelines.petroff.deepsphere import DeepSphereNetwork
 from cmbml.pipelines.petroff.features import feature_names, nested
-from cmbml.pipelines.petroff.settings import LearningSettings
 from cmbml.pipelines.petroff.training import (
     CleanerSettings,
     _symmetry,
