@@ -6,7 +6,7 @@ import torch
 
 from cmbml.learning import inference
 from cmbml.learning.checkpoints import build_network
-from cmbml.learning.inference import chosen_checkpoint, network_of, predict
+from cmbml.learning.inference import chosen_checkpoint, device_of, network_of, predict
 from cmbml.science.threads import set_thread_count, thread_count
 from tests.learning.small_trainings import Skies, checkpoint, small_training
 
@@ -90,3 +90,18 @@ def test_a_network_is_built_once_per_process_and_few_are_kept(trained, monkeypat
     for loader in loaders[1:]:
         network_of(loader)
     assert network_of(loaders[0]) is not first
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "found", "kind"),
+    [("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu"), ("gpu", True, "cuda")],
+)
+def test_a_network_computes_where_it_is_asked_to(monkeypatch, accelerator, found, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
+    assert device_of(accelerator) == torch.device(kind)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="accelerator gpu: torch finds no GPU here; take cpu or auto"):
+        device_of("gpu")

@@ -99,6 +99,27 @@ def network_of(loader: CheckpointLoader) -> nn.Module:
     return trained(loader).network
 
 
+def device_of(accelerator: str) -> torch.device:
+    """Return where a network is to compute.
+
+    Parameters
+    ----------
+    accelerator
+        "cpu", "gpu", or "auto" for a GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        If a GPU is asked for, and torch finds none.
+    """
+    found = torch.cuda.is_available()
+    if accelerator == "gpu" and not found:
+        raise ValueError(
+            "accelerator gpu: torch finds no GPU here; take cpu or auto, or a torch that is built for the GPU"
+        )
+    return torch.device("cuda" if found and accelerator != "cpu" else "cpu")
+
+
 def predict(network: nn.Module, features: NDArray[Any]) -> NDArray[Any]:
     """Return what a network makes of skies.
 

@@ -56,6 +56,7 @@ PREDICTION: dict[str, Any] = {
     "checkpoint": "best",
     "samples": 5,
     "batch": 3,
+    "accelerator": "cpu",
     "seed": 5,
     "error_cut_uk": 50.0,
     "correct_spectrum": True,

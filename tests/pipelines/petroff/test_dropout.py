@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from cmbml.pipelines.petroff.dropout import EPS, TEMPERATURE, ConcreteDropout, count_on, uniform_numbers
+from cmbml.pipelines.petroff.dropout import (
+    EPS,
+    TEMPERATURE,
+    ConcreteDropout,
+    _drawn_elsewhere,
+    count_on,
+    uniform_numbers,
+)
 
 
 def dropout(p: float, groups: int = 1, noise: str = "pixel", dtype=torch.float64) -> ConcreteDropout:
@@ -169,6 +176,67 @@ def test_uniform_numbers_are_uniform_and_know_nothing_of_each_other(dtype):
     for name, (one, other) in pairs.items():
         assert abs(float((one * other).mean())) < 5 / one.numel() ** 0.5, name
         assert abs(float((one**2 * other**2).mean()) - 1) < 5 * 2.24 / one.numel() ** 0.5, name
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_there_is_a_seed_for_each_item(device):
+    with pytest.raises(ValueError, match="2 seeds: a batch of 3 needs one for each of its items"):
+        uniform_numbers(torch.empty(3, 12, 4, device=device), seeds=(1, 2))
+
+
+@pytest.mark.parametrize("draw", [uniform_numbers, _drawn_elsewhere])
+def test_numbers_of_an_item_follow_from_its_seed_alone(draw):
+    x = torch.empty(3, 12, 4)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    found = draw(x, seeds=(5, 2**63 - 1, 5))
+    assert found.shape == x.shape
+    assert found.dtype == x.dtype
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
+    assert torch.equal(draw(x[:1], seeds=(5,)), found[:1])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(torch.unique(found[:2])) > 90  # of 96
+
+
+def test_a_dropout_draws_by_its_seeds():
+    layer, x = dropout(0.3, dtype=torch.float32), torch.ones(2, 12, 4)
+    layer.seeds = (3, 4)
+    torch.testing.assert_close(layer(x), layer.dropped(x, uniform_numbers(x, seeds=(3, 4))), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 6), (2, 1, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_a_gradient_it_drops_the_same(shape, dtype):
+    layer = dropout(0.3, 2, dtype=dtype)
+    x, uniform = torch.randn(2, 12, 6, dtype=dtype), torch.rand(shape, dtype=dtype)
+    learning = layer.dropped(x, uniform)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer.dropped(x, uniform), learning, rtol=1e-6, atol=1e-7)
+
+
+def test_without_a_gradient_nothing_but_the_result_is_laid_out(monkeypatch):
+    laid_out = []
+    empty_like = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda x: laid_out.append(x.shape) or empty_like(x))
+    layer, x = dropout(0.3, dtype=torch.float32), torch.ones(1, 12, 4)
+    uniform = torch.rand(x.shape)
+    with torch.no_grad():
+        layer.dropped(x, uniform)
+    assert laid_out == [x.shape]
+    layer.dropped(x, uniform)
+    assert laid_out == 3 * [x.shape]
+
+
+@pytest.mark.parametrize("noise", ["pixel", "feature"])
+def test_mixed_precision_drops_in_single_precision(noise):
+    layer, x = dropout(0.3, noise=noise, dtype=torch.float32), torch.ones(2, 12, 4)
+    layer.seeds = (3, 4)
+    expected = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(x.bfloat16())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_uniform_numbers_and_dropping_are_the_same_in_every_number_of_threads():

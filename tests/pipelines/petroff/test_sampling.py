@@ -8,7 +8,6 @@ from torch import nn
 from cmbml.pipelines.petroff.cleaner import CorrectingNetwork, PetroffNetwork
 from cmbml.pipelines.petroff.dropout import ConcreteDropout
 from cmbml.pipelines.petroff.sampling import sampled
-from cmbml.science.seeds import seed_of
 from cmbml.science.threads import set_thread_count
 
 NSIDE, CHANNELS = 4, 3
@@ -66,7 +65,38 @@ def test_it_is_the_mean_and_the_scatter_of_all_passes(batch):
     assert len({values.tobytes() for values in network.passes}) == 7  # no pass is another
 
 
-def test_the_numbers_follow_from_the_key_and_the_batch():
+@pytest.mark.parametrize("noise", ["pixel", "feature"])
+def test_the_answer_is_the_same_however_many_passes_go_together(noise):
+    network = made()
+    for module in network.modules():
+        if isinstance(module, ConcreteDropout):
+            module.noise = noise
+    first = answer(network, batch=1)
+    for batch in (2, 3, 7, 50):
+        for one, same in zip(vars(first).values(), vars(answer(network, batch=batch)).values(), strict=True):
+            np.testing.assert_allclose(one, same, rtol=1e-5, atol=1e-7)  # but for rounding
+
+
+def test_every_pass_and_every_layer_has_numbers_of_its_own():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (ConcreteDropout(1, initial=0.3) for _ in range(2))
+
+        def forward(self, maps: torch.Tensor) -> torch.Tensor:
+            pixels = maps.transpose(1, 2)
+            return torch.cat([self.first(pixels), self.second(pixels)], dim=-1).transpose(1, 2)
+
+    ones, network = np.ones((1, NPIX), np.float32), Recording(Twice())
+    for samples in (2, 4):  # more passes leave the first ones as they are
+        sampled(network, ones, fields=2, samples=samples, batch=2, key=KEY)
+    drawn = [sky.tobytes() for values in network.passes for sky in values]
+    assert drawn[:4] == drawn[4:8]
+    assert len(set(drawn[4:])) == 8
+    assert [network.network.first.seeds, network.network.second.seeds] == [None, None]
+
+
+def test_the_numbers_follow_from_the_key():
     network = made()
     first = answer(network)
     torch.manual_seed(99)
@@ -78,7 +108,7 @@ def test_the_numbers_follow_from_the_key_and_the_batch():
 
 
 def test_the_scatter_is_small_where_the_mean_is_large():
-    """Shifted by a million, a sum of squares minus a squared sum would have nothing left of the scatter."""
+    """Shifted by ten thousand, a sum of squares minus a squared sum would be off by more than the scatter."""
 
     class Shifted(nn.Module):
         def __init__(self) -> None:
@@ -222,7 +252,16 @@ def test_features_are_not_changed_and_may_be_a_view():
     assert np.array_equal(one.mean, other.mean)
 
 
-def test_seeds_of_skies_differ():
-    seeds = {seed_of(7, "dropout", f"test sim{number:04d}") >> 65 for number in range(200)}
-    assert len(seeds) == 200
-    assert max(seeds) < 2**63
+def test_seeds_of_skies_passes_and_layers_differ_and_are_what_torch_takes():
+    network = nn.ModuleList([Dropping(0.1), Dropping(0.1)])
+    seen: list[int] = []
+
+    def forward(maps: torch.Tensor) -> torch.Tensor:
+        seen.extend(seed for part in network for seed in part.dropout.seeds)
+        return maps[:, :1]
+
+    network.forward = forward
+    for number in range(20):
+        answer(network, samples=10, key=(7, f"test sim{number:04d}"))
+    assert len(set(seen)) == len(seen) == 20 * 10 * 2
+    assert 0 <= min(seen) <= max(seen) < 2**63

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from cmbml.learning.settings import LearningSettings
 from cmbml.learning.transform_settings import ScalingSettings
+from cmbml.partitions import fingerprint_of, plain
 from cmbml.pipelines.petroff.resolutions import check_depth
 from cmbml.pipelines.petroff.settings import NetworkSettings, Petroff, SamplingSettings
 from tests.pipelines.cmbnncs.small_skies import STANDARDISE
@@ -60,7 +61,12 @@ def test_settings_cannot_be_changed_and_unknown_ones_are_refused(group, valid):
         (NetworkSettings, NETWORK, {"depth": "deep"}, "'auto'"),
         (NetworkSettings, NETWORK, {"kind": "other"}, "'correcting', 'published' or 'deepsphere'"),
         (NetworkSettings, NETWORK, {"filters": 0}, "greater than 0"),
-        (NetworkSettings, NETWORK, {"order": 0}, "greater than 0"),
+        (
+            NetworkSettings,
+            NETWORK,
+            {"order": 0},
+            "order 0: a convolution has at least one term; take 1 or more",
+        ),
         (NetworkSettings, NETWORK, {"initial_dropout": 1.0}, "less than 1"),
         (NetworkSettings, NETWORK, {"initial_dropout": -0.1}, "greater than or equal to 0"),
         (NetworkSettings, NETWORK, {"length_scale": -1e-4}, "greater than or equal to 0"),
@@ -74,6 +80,7 @@ def test_settings_cannot_be_changed_and_unknown_ones_are_refused(group, valid):
         (LearningSettings, SHOWN, {"masked_weight": -0.1}, "greater than or equal to 0"),
         (SamplingSettings, PREDICTION, {"samples": 1}, "greater than or equal to 2"),
         (SamplingSettings, PREDICTION, {"batch": 0}, "greater than 0"),
+        (SamplingSettings, PREDICTION, {"accelerator": "tpu"}, "'auto', 'cpu' or 'gpu'"),
         (SamplingSettings, PREDICTION, {"seed": -1}, "greater than or equal to 0"),
         (SamplingSettings, PREDICTION, {"error_cut_uk": 0}, "greater than 0"),
         (SamplingSettings, PREDICTION, {"fitted_skies": 0}, "greater than 0"),
@@ -139,5 +146,17 @@ def test_passes_depend_on_what_is_asked_of_the_network_alone():
         "fitted_skies": 7,
     }
     assert sampling(**later).of_passes == sampling().of_passes
-    for asked in ({"samples": 6}, {"batch": 2}, {"seed": 6}):
+    for asked in ({"samples": 6}, {"seed": 6}):
         assert sampling(**asked).of_passes != sampling().of_passes
+
+
+def test_how_passes_are_computed_is_all_that_a_recipe_leaves_out():
+    how = {"batch": 2, "accelerator": "auto"}
+    assert set(how) == SamplingSettings.NOT_IN_RESULTS
+    assert set(plain(sampling())) == set(PREDICTION) - set(how)
+    assert set(sampling().model_dump(mode="json")) == set(PREDICTION)
+    for name, value in how.items():
+        other = sampling(**{name: value})
+        assert other != sampling()
+        assert fingerprint_of(other) == fingerprint_of(sampling())
+        assert getattr(other.of_passes, name) == value  # which passes need all the same

@@ -5,6 +5,7 @@ References
 Gal, Hron & Kendall 2017, arXiv:1705.07832, equations 2 to 5.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -55,6 +56,8 @@ class ConcreteDropout(nn.Module):
         start = torch.logit(torch.tensor(initial, dtype=torch.float64)).to(torch.get_default_dtype())
         self.p_logit = nn.Parameter(start.repeat(groups))
         self.noise = noise
+        self.seeds: tuple[int, ...] | None = None
+        """Of the random numbers of each item of a batch; None for torch's random state, as in training."""
 
     @property
     def probability(self) -> Tensor:
@@ -65,7 +68,8 @@ class ConcreteDropout(nn.Module):
         """Drop features of x, shape (batch, npix, groups * features)."""
         if not self.training:
             return x
-        return self.dropped(x, uniform_numbers(x if self.noise == "pixel" else x[:, :1]))
+        x = x.to(self.p_logit.dtype)  # from bfloat16, too coarse for random numbers, in mixed precision
+        return self.dropped(x, uniform_numbers(x if self.noise == "pixel" else x[:, :1], seeds=self.seeds))
 
     def dropped(self, x: Tensor, uniform: Tensor) -> Tensor:
         """Return x with features dropped by given uniform numbers.
@@ -79,6 +83,8 @@ class ConcreteDropout(nn.Module):
         """
         p = self.probability.repeat_interleave(x.shape[-1] // len(self.p_logit))  # (groups * features,)
         log_odds = torch.log(p + EPS) - torch.log(1 - p + EPS)
+        if _is_compiled(x, uniform) and not torch.is_grad_enabled():  # nothing is to be kept
+            return _drop_only(x.contiguous(), torch.exp(log_odds), 1 / (1 - p), uniform.contiguous())
         result: Tensor = _Drop.apply(x, log_odds, 1 / (1 - p), uniform)  # type: ignore[no-untyped-call]
         return result
 
@@ -109,8 +115,7 @@ class _Drop(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, log_odds: Tensor, scale: Tensor, uniform: Tensor) -> Tensor:
-        compiled = x.device.type == "cpu" and uniform.shape == x.shape
-        ctx.compiled = compiled
+        ctx.compiled = compiled = _is_compiled(x, uniform)
         if compiled:
             x = x.contiguous()
             y, kept = _drop(x, torch.exp(log_odds), scale, uniform.contiguous())
@@ -137,19 +142,64 @@ class _Drop(Function):
         return of_x, towards_odds.mul_(scale / TEMPERATURE), of_scale, None
 
 
-def uniform_numbers(x: Tensor) -> Tensor:
-    """Return numbers from 0 to below 1 of the shape, kind and place of x, from torch's random state.
+def uniform_numbers(x: Tensor, *, seeds: Sequence[int] | None = None) -> Tensor:
+    """Return numbers from 0 to below 1 of the shape, kind and place of x.
 
-    On a CPU it draws one number, and what follows from it for every element is found faster than torch draws
-    them, and in several threads.
+    On a CPU, what follows from one number for every element is found faster than torch draws them, and in
+    several threads.
+
+    Parameters
+    ----------
+    x
+        Shape (batch, ..., features), of which the numbers are not used.
+    seeds
+        From 0 to below 2^63, one for each item of the batch, whose numbers then follow from nothing else;
+        None for torch's random state.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many seeds as items.
     """
+    if seeds is not None and len(seeds) != len(x):
+        raise ValueError(f"{len(seeds)} seeds: a batch of {len(x)} needs one for each of its items")
     if x.device.type != "cpu":
-        return torch.rand_like(x)
-    seed = int(torch.randint(2**62, (1,)))
+        return torch.rand_like(x) if seeds is None else _drawn_elsewhere(x, seeds)
     out = torch.empty(x.shape, dtype=x.dtype)
-    rows = out.view(-1, out.shape[-1]).numpy()
-    over_rows(partial(_fill_uniform, rows, seed), len(rows))
+    if seeds is None:
+        items, seeds = [_wide(out)], [int(torch.randint(2**62, (1,)))]
+    else:
+        items = [_wide(item) for item in out]
+    for rows, seed in zip(items, seeds, strict=True):
+        over_rows(partial(_fill_uniform, rows, seed), len(rows))
     return out
+
+
+def _drawn_elsewhere(x: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Return uniform numbers where x is, drawn by torch from a seed for each item."""
+    items = [
+        torch.rand(
+            item.shape,
+            generator=torch.Generator(x.device).manual_seed(seed),
+            dtype=x.dtype,
+            device=x.device,
+        )
+        for item, seed in zip(x, seeds, strict=True)
+    ]
+    return torch.stack(items)
+
+
+def _is_compiled(x: Tensor, uniform: Tensor) -> bool:
+    """Return whether the compiled functions can drop features of x."""
+    return x.device.type == "cpu" and uniform.shape == x.shape
+
+
+def _drop_only(x: Tensor, odds: Tensor, scale: Tensor, uniform: Tensor) -> Tensor:
+    """Return x (1 - z) / (1 - p)."""
+    y = torch.empty_like(x)
+    given: list[Any] = [_wide(each) for each in (x, uniform, y)] + [odds.numpy(), scale.numpy()]
+    over_rows(partial(_drop_rows_only, *given), len(given[0]))
+    return y
 
 
 def _drop(x: Tensor, odds: Tensor, scale: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,6 +226,18 @@ def _drop_backward(gradient: Tensor, x: Tensor, kept: Tensor, scale: Tensor) -> 
 def _wide(x: Tensor) -> Array:
     array: Array = x.view(-1, x.shape[-1]).numpy()
     return array
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy", boundscheck=False)
+def _drop_rows_only(  # noqa: PLR0917 (compiled)
+    x: Array, uniform: Array, y: Array, odds: Array, scale: Array, first: int, last: int
+) -> None:
+    one, eps = x.dtype.type(1), x.dtype.type(EPS)
+    for row in range(first, last):
+        for f in range(x.shape[1]):
+            u = uniform[row, f]
+            v = odds[f] * (u + eps) / ((one - u) + eps)
+            y[row, f] = x[row, f] * (one / (one + v * np.sqrt(v))) * scale[f]
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy", boundscheck=False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cmbml.pipelines.petroff.dropout import ConcreteDropout
 from cmbml.pipelines.petroff.graph import Weighting, scaled_laplacian
-from cmbml.pipelines.petroff.products import chebyshev
+from cmbml.pipelines.petroff.products import chebyshev, unmixed
 
 
 class ChebyshevConvolution(nn.Module):
@@ -94,7 +94,9 @@ class ScaleAndShift(nn.Module):
         """Return (batch, npix, features), the sum of what becomes of each group."""
         batch, npix, _ = x.shape
         apart = x.view(batch, npix, len(self.weight), -1)
-        return torch.einsum("bpgf,g->bpf", apart, self.weight).add_(self.bias.sum())
+        with unmixed(x):
+            y = torch.einsum("bpgf,g->bpf", apart.to(self.weight.dtype), self.weight)
+        return y.add_(self.bias.sum())
 
     def squares(self) -> Tensor:
         """Return the square of each group's scale, shape (groups,)."""
@@ -128,6 +130,7 @@ class Dropped(nn.Module):
         self.layer = layer
         self.dropout = ConcreteDropout(groups, initial=initial, noise=noise) if initial else None
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # compiled before, and not for torch to trace
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer makes of x after dropout."""
         y: Tensor = self.layer(x if self.dropout is None else self.dropout(x))

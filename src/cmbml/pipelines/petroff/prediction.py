@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbml.learning.checkpoints import check_checkpoint
-from cmbml.learning.inference import trained
+from cmbml.learning.inference import device_of, trained
 from cmbml.learning.transform import transform_from_state
 from cmbml.partitions import Loader
 from cmbml.pipelines.petroff.corrections import corrected_mean, total_error
@@ -67,14 +67,14 @@ def predict_simulation(
     ------
     ValueError
         If the network was trained on other channels, beams or another resolution; a channel is missing or has
-        pixels that are not finite; or the result is not finite.
+        pixels that are not finite; a GPU is asked for that is not there; or the result is not finite.
     """
     cleaner = trained(checkpoint)
     check_checkpoint(cleaner.checkpoint, data_facts(instrument, settings))
     scaling: Mapping[str, Any] = cleaner.checkpoint["facts"]["scaling"]
     features = transform_from_state(scaling["features"])(make_features(observations, instrument, settings))
     answer = sampled(
-        cleaner.network,
+        cleaner.network.to(device_of(sampling.accelerator)),
         features,
         fields=1,
         samples=sampling.samples,

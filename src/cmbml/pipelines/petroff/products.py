@@ -60,7 +60,7 @@ def chebyshev(x: Tensor, kernel: Tensor, graph: SphereGraph) -> Tensor:
     Returns
     -------
     torch.Tensor
-        Shape (batch, npix, groups * n_out), in the kernel's precision.
+        Shape (batch, npix, groups * n_out), in the kernel's precision, also where torch mixes precisions.
 
     Raises
     ------
@@ -73,8 +73,14 @@ def chebyshev(x: Tensor, kernel: Tensor, graph: SphereGraph) -> Tensor:
             f"features of shape {tuple(x.shape)}: a graph of nside {graph.nside} and {groups} groups of "
             f"{n_in} features need (batch, {graph.npix}, {groups * n_in})"
         )
-    result: Tensor = _Chebyshev.apply(x.to(kernel.dtype).contiguous(), kernel, graph)  # type: ignore[no-untyped-call]
+    with unmixed(x):
+        result: Tensor = _Chebyshev.apply(x.to(kernel.dtype).contiguous(), kernel, graph)  # type: ignore[no-untyped-call]
     return result
+
+
+def unmixed(x: Tensor) -> torch.autocast:
+    """Return a context in which torch computes in the precision of what it is given."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 class _Chebyshev(Function):
@@ -94,11 +100,12 @@ class _Chebyshev(Function):
         of_x = torch.zeros_like(x) if wanted_x else None
         of_kernel = torch.zeros_like(kernel) if wanted_kernel else None
         blocks = _blocks(kernel.transpose(2, 3))
-        for k, term in enumerate(_terms(gradient.contiguous(), ctx.graph, len(kernel))):
-            if of_x is not None:
-                _add_product(of_x, term, blocks, k)
-            if of_kernel is not None:
-                _add_correlation(of_kernel[k], x, term, blocks)
+        with unmixed(x):
+            for k, term in enumerate(_terms(gradient.contiguous(), ctx.graph, len(kernel))):
+                if of_x is not None:
+                    _add_product(of_x, term, blocks, k)
+                if of_kernel is not None:
+                    _add_correlation(of_kernel[k], x, term, blocks)
         return of_x, of_kernel, None
 
 

@@ -12,7 +12,7 @@ Kendall & Gal 2017, arXiv:1703.04977, equation 9. Petroff et al. 2020, ApJ 903, 
 2. Welford 1962, Technometrics 4, 419: the running mean and sum of squares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmbml.pipelines.petroff.dropout import ConcreteDropout
+from cmbml.pipelines.petroff.dropout import ConcreteDropout, count_on
 from cmbml.science.seeds import seed_of
 from cmbml.science.threads import thread_count
 
@@ -67,9 +67,9 @@ def sampled(
     samples
         Number of passes; one is enough, and taken, for a network without dropout.
     batch
-        Passes at once.
+        Passes at once, on which nothing but the rounding of the answer depends.
     key
-        What the random numbers follow from: a seed, and what the sky is.
+        What the random numbers follow from: a seed, and what the sky is. Every pass has numbers of its own.
 
     Raises
     ------
@@ -77,13 +77,16 @@ def sampled(
         If a result is not finite.
     """
     weight = next(network.parameters())
-    passes = samples if any(isinstance(module, ConcreteDropout) for module in network.modules()) else 1
+    dropouts = [module for module in network.modules() if isinstance(module, ConcreteDropout)]
+    passes = samples if dropouts else 1
     given = torch.as_tensor(np.ascontiguousarray(features)).to(weight.device, weight.dtype)[None]
     total = _Running()
-    with _active_dropout(network, key), torch.inference_mode():
+    with _active_dropout(network, dropouts), torch.inference_mode():
         for first in range(0, passes, batch):
-            output = network(given.expand(min(batch, passes - first), *given.shape[1:]))
-            total.add(output, fields)
+            together = range(first, min(first + batch, passes))
+            for layer, dropout in enumerate(dropouts):
+                dropout.seeds = tuple(_seed(key, number, layer) for number in together)
+            total.add(network(given.expand(len(together), *given.shape[1:])), fields)
     if not all(bool(part.isfinite().all()) for part in (total.mean, total.squares, total.noise)):
         raise ValueError(
             "the network's output is not finite; look for extreme values in its features, or take another "
@@ -115,20 +118,24 @@ class _Running:
                 self.noise = self.noise + torch.exp(one[fields:])
 
 
+def _seed(key: tuple[Any, ...], number: int, layer: int) -> int:
+    """Return the seed of what a layer, by its place among those that drop, drops in a pass."""
+    seed, *sky = key
+    words = [*map(str, sky), f"pass {number}", f"layer {layer}"]
+    return seed_of(seed, "dropout", *words) >> (128 - _SEED_BITS)
+
+
 @contextmanager
-def _active_dropout(network: nn.Module, key: tuple[Any, ...]) -> Iterator[None]:
-    """Let a network drop at random by a seed, with this process's number of threads, and put all back."""
-    dropouts = [module for module in network.modules() if isinstance(module, ConcreteDropout)]
+def _active_dropout(network: nn.Module, dropouts: Sequence[ConcreteDropout]) -> Iterator[None]:
+    """Let a network drop features, with this process's number of threads, and put all back."""
     threads, training = torch.get_num_threads(), network.training
-    network.eval()
-    seed, *rest = key
+    seeds = [dropout.seeds for dropout in dropouts]
     torch.set_num_threads(thread_count())
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed_of(seed, "dropout", *map(str, rest)) >> (128 - _SEED_BITS))
-            for module in dropouts:
-                module.train()
-            yield
+        count_on(network)
+        yield
     finally:
         torch.set_num_threads(threads)
         network.train(training)
+        for dropout, before in zip(dropouts, seeds, strict=True):
+            dropout.seeds = before

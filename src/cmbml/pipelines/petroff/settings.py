@@ -1,6 +1,6 @@
 """Settings of the spherical network, checked before anything runs."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -9,7 +9,10 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -87,7 +90,7 @@ class NetworkSettings(Group):
     """Features of a channel at every resolution; published 6. Deepsphere: of its first level, doubled from
     level to level, published 64."""
 
-    order: PositiveInt
+    order: int
     """Terms K of a convolution: pixels up to K - 1 steps away count; published 9, deepsphere 3."""
 
     initial_dropout: Probability
@@ -117,6 +120,13 @@ class NetworkSettings(Group):
 
     recompute: bool
     """Whether a training computes features anew instead of keeping them: less memory, a third more time."""
+
+    @field_validator("order")
+    @classmethod
+    def _there_is_a_term(cls, order: int) -> int:
+        if order < 1:
+            raise ValueError(f"order {order}: a convolution has at least one term; take 1 or more")
+        return order
 
     @model_validator(mode="after")
     def _depth_fits(self) -> Self:
@@ -148,12 +158,18 @@ class NetworkSettings(Group):
 class SamplingSettings(PredictionSettings):
     """Which network cleans, and how what it predicts becomes a map and its errors."""
 
+    NOT_IN_RESULTS: ClassVar[frozenset[str]] = frozenset({"batch", "accelerator"})
+    """Settings that tell how the work is done, not what comes out: a recipe does not name them."""
+
     samples: Annotated[int, Field(ge=2)]
     """Passes through the network with active dropout, whose mean and scatter are taken; one without
     dropout."""
 
     batch: PositiveInt
-    """Passes at once; memory grows with it."""
+    """Passes at once; memory grows with it. The answer is the same but for rounding."""
+
+    accelerator: Literal["auto", "cpu", "gpu"]
+    """What computes the passes: `auto` takes a GPU where there is one. A GPU draws other random numbers."""
 
     seed: Annotated[int, Field(ge=0)]
     """Seed of what is dropped."""
@@ -169,6 +185,16 @@ class SamplingSettings(PredictionSettings):
 
     fitted_skies: PositiveInt
     """How many training and how many validation skies both are fitted to; published 100."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_of_recipes(
+        self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Leave out of a recipe what does not determine results."""
+        fields: dict[str, Any] = serialise(self)
+        if not (info.context and info.context.get("recipe")):
+            return fields
+        return {name: value for name, value in fields.items() if name not in self.NOT_IN_RESULTS}
 
     @property
     def of_passes(self) -> Self:
