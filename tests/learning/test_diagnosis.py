@@ -149,3 +149,31 @@ def test_a_validation_that_breaks_names_sky_and_layer(tmp_path):
         r"finite: 1 \(Divided\)",
     ):
         train(NetworkSpec(f"{THIS}:fails_in_use"), Skies(3), Skies(2, seed=1), settings(), tmp_path, FACTS)
+
+
+class Coarse(nn.Module):
+    """Fails where it is only used, on numbers of mixed precision."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features / 0 if features.dtype == torch.bfloat16 and not self.training else features
+
+
+def fails_in_mixed_precision() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(2, 1, 1), Coarse())
+
+
+def test_a_validation_in_mixed_precision_is_looked_at_in_mixed_precision(tmp_path):
+    spec, changed = NetworkSpec(f"{THIS}:fails_in_mixed_precision"), settings(precision="bf16-mixed")
+    with pytest.raises(RuntimeError, match=r"sky 0 of the split: first layer .* not finite: 1 \(Coarse\)"):
+        train(spec, Skies(3), Skies(2, seed=1), changed, tmp_path, FACTS)
+
+
+@pytest.mark.parametrize(("valid", "split"), [(None, "training"), (Skies(2, seed=1), "validation")])
+def test_without_checks_of_gradients_weights_that_broke_are_found_after_the_epoch(valid, split, tmp_path):
+    spec, changed = NetworkSpec(f"{THIS}:breaking", {"kind": "backward"}), settings(check_gradients=False)
+    with pytest.raises(
+        RuntimeError,
+        match=f"the training loss is not finite; after the epoch, in {split}, sky 0 of the split: first layer "
+        r"whose output is not finite: 0 \(Conv2d\); with check_gradients true",
+    ):
+        train(spec, Skies(3), valid, changed, tmp_path, FACTS)

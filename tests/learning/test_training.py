@@ -502,7 +502,9 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_every_checkpoint(
         r"epoch 3, step \d+: loss inf and gradients must be finite; the network's output is finite, so that "
         "target or weights are not, or are too large. Learning rate"
         if checked
-        else "epoch 3, step 18: the training loss is not finite; check_gradients true tells the layer. Lower"
+        else "epoch 3, step 18: the training loss is not finite; after the epoch, in training, sky 5 of the "
+        "split: the network's output is finite, so that target or weights are not, or are too large; with "
+        "check_gradients true the step is told at which it began. Lower"
     )
     with pytest.raises(RuntimeError, match=expected):
         train(SPEC, Poisoned(7), Skies(2, seed=1), settings(check_gradients=checked), tmp_path, FACTS)

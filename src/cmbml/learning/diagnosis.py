@@ -46,24 +46,26 @@ def where_not_finite(network: nn.Module, features: Tensor, losses: Tensor) -> st
 
 
 @torch.no_grad()
-def where_validation_fails(network: nn.Module, skies: Skies, settings: TrainingSettings) -> str:
+def where_skies_fail(network: nn.Module, skies: Skies, settings: TrainingSettings) -> str:
     """Return where the numbers of the first sky whose loss is not finite break, in words.
 
     Parameters
     ----------
     network
-        That is validated.
+        In whichever state; it is put into that for use.
     skies
-        Of the validation split.
+        Of one split.
     settings
-        Of the training.
+        Of the training, whose precision is used.
     """
     place = next(network.eval().parameters())
-    for number in range(len(skies)):
-        features, target, weights = (part[None].to(place.device, place.dtype) for part in skies[number])
-        losses = sky_losses(network.forward(features), target, weights, settings=settings)
-        if not _is_finite(losses):
-            return f"sky {number} of the split: {where_not_finite(network, features, losses)}"
+    mixed = settings.precision == "bf16-mixed"
+    with torch.autocast(place.device.type, torch.bfloat16, enabled=mixed):
+        for number in range(len(skies)):
+            features, target, weights = (part[None].to(place.device, place.dtype) for part in skies[number])
+            losses = sky_losses(network.forward(features), target, weights, settings=settings)
+            if not _is_finite(losses):
+                return f"sky {number} of the split: {where_not_finite(network, features, losses)}"
     cost = regularisation(network)
     if cost is not None and not _is_finite(cost):
         return f"regularisation() of the network is {cost.item()}"

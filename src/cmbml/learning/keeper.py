@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 
 from cmbml.datasets.checkpoint import write_checkpoint
 from cmbml.learning.checkpoints import to_plain, versions
-from cmbml.learning.diagnosis import where_validation_fails
+from cmbml.learning.diagnosis import where_skies_fail
 from cmbml.learning.module import TrainingModule
 from cmbml.learning.progress import TrainingProgress
 from cmbml.learning.settings import checkpoint_name
@@ -86,11 +86,9 @@ class Keeper(Callback):
             measured["validation"] = row["valid_loss"]
         wrong = [name for name, loss in measured.items() if not math.isfinite(loss)]
         if wrong:
-            where = "check_gradients true tells the layer"
-            if wrong[0] == "validation" and module.valid_skies is not None:
-                where = where_validation_fails(module.used, module.valid_skies, module.settings)
             raise RuntimeError(
-                f"epoch {row['epoch']}, step {row['step']}: the {wrong[0]} loss is not finite; {where}. "
+                f"epoch {row['epoch']}, step {row['step']}: the {wrong[0]} loss is not finite; "
+                f"{_where_losses_fail(module, wrong)}. "
                 "Lower optimiser.lr, clip gradients (gradient_clip), or look for extreme values and weights "
                 "in the skies. All checkpoints are kept"
             )
@@ -125,3 +123,16 @@ class Keeper(Callback):
             "schedule": {"batches": epoch * int(module.trainer.num_training_batches)},
             "rng": {"seed": module.settings.seed, "next_epoch": epoch},
         }
+
+
+def _where_losses_fail(module: TrainingModule, wrong: Sequence[str]) -> str:
+    """Return where losses of these splits break, with the weights at the end of the epoch, in words."""
+    settings = module.settings
+    if "validation" in wrong and module.valid_skies is not None:
+        where = where_skies_fail(module.used, module.valid_skies, settings)
+        if wrong[0] == "validation":
+            return where
+        where = f"in validation, {where}"
+    else:
+        where = f"in training, {where_skies_fail(module.network, module.train_skies, settings)}"
+    return f"after the epoch, {where}; with check_gradients true the step is told at which it began"

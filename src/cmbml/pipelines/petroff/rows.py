@@ -1,5 +1,6 @@
 """Compiled functions run over ranges of rows, in as many threads as torch has."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -23,9 +24,10 @@ def over_rows(work: Callable[[int, int], None], rows: int, *, step: int = 1) -> 
     step
         Ranges begin at multiples of it.
     """
-    threads = min(torch.get_num_threads(), max(1, rows // _PER_THREAD))
+    most = torch.get_num_threads()
+    threads = min(most, max(1, rows // _PER_THREAD))
     edges = [rows * part // threads // step * step for part in range(threads)] + [rows]
-    others = [_pool(threads - 1).submit(work, *part) for part in pairwise(edges[1:])]
+    others = [_pool(most - 1).submit(work, *part) for part in pairwise(edges[1:])]
     work(*edges[:2])
     for other in others:
         other.result()
@@ -33,4 +35,8 @@ def over_rows(work: Callable[[int, int], None], rows: int, *, step: int = 1) -> 
 
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return the threads beside the calling one, the same whatever there is to do."""
     return ThreadPoolExecutor(threads, thread_name_prefix="rows")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads are not copied to a forked process
