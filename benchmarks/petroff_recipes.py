@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cmbml.learning.settings import TrainingSettings
+from cmbml.learning.settings import LearningSettings, TrainingSettings
 from cmbml.learning.transform_settings import ScalingSettings
-from cmbml.pipelines.petroff.settings import LearningSettings, NetworkSettings, Petroff
+from cmbml.pipelines.petroff.settings import NetworkSettings, Petroff
 
 MODELS: dict[str, type[BaseModel]] = {
     "petroff": Petroff,

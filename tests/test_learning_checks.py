@@ -163,3 +163,22 @@ def test_a_method_tells_nothing_where_nothing_was_simulated():
 def test_methods_may_have_nothing_to_tell():
     assert planning_of("pyilc") is None
     assert planning_of("cmbnncs").__name__ == "cmbml.pipelines.cmbnncs.planning"
+
+
+def test_published_weights_that_are_not_there_are_asked_for_before_a_run(tmp_path):
+    plan = plan_of("petroff_published", env="petroff_published", data=tmp_path, assets_folder=tmp_path)
+    files = {"weights": "published_weights_dm7.npz", "description": "published_weights_dm7.json"}
+    expected = [
+        f"petroff_published_{part}: {tmp_path}/petroff/{file}: not there. Put the "
+        for part, file in files.items()
+    ]
+    assert len(plan.problems) == 2
+    for sentence, start in zip(plan.problems, expected, strict=True):
+        assert sentence.startswith(start)
+        assert sentence.endswith("see the docs: Petroff, Published weights.")
+    states = {given.name: given.state for given in plan.inputs}
+    assert {states[f"petroff_published_{part}"] for part in files} == {"missing"}
+
+
+def test_a_run_without_published_weights_is_not_asked_for_them(tmp_path):
+    assert problems(tmp_path, "petroff", env="test") == []

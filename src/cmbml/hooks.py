@@ -30,7 +30,12 @@ from cmbml.input_checks import (
     planck_conflicts,
     preset_conflicts,
 )
-from cmbml.learning_checks import checkpoint_conflicts, method_conflicts, start_conflicts
+from cmbml.learning_checks import (
+    checkpoint_conflicts,
+    method_conflicts,
+    published_conflicts,
+    start_conflicts,
+)
 from cmbml.science.threads import available_cores, set_thread_count, thread_environment
 
 LOGGER = logging.getLogger(__name__)
@@ -117,6 +122,7 @@ class CheckHooks:
             *method_conflicts(parameters, pipeline, catalog),
             *checkpoint_conflicts(parameters, pipeline),
             *start_conflicts(parameters, pipeline, catalog),
+            *published_conflicts(pipeline, catalog),
         ]
 
 

@@ -74,3 +74,14 @@ def start_conflicts(parameters: dict[str, Any], pipeline: Pipeline, catalog: Dat
         and getattr(parameters.get(f"{method}_network"), "start", "") == "trained"
         for sentence in missing_input(f"{method}_start", catalog)
     ]
+
+
+def published_conflicts(pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
+    """Return a sentence for each file of published weights that is to become a network and is not there."""
+    return [
+        sentence
+        for method in method_names()
+        for part in ("weights", "description")
+        if f"{method}_published_{part}" in pipeline.inputs()
+        for sentence in missing_input(f"{method}_published_{part}", catalog)
+    ]

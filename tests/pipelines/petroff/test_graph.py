@@ -137,6 +137,16 @@ def test_eigenvalues_that_are_written_down_are_found_again(weighting):
     assert LARGEST[weighting, 64] == pytest.approx(found, rel=1e-8)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("weighting", ["petroff", "deepsphere"])
+@pytest.mark.parametrize("nside", [128, 256])
+def test_large_eigenvalues_that_are_written_down_are_just_above_a_quotient_of_rayleighs(weighting, nside):
+    """A quotient is never above the largest eigenvalue; its error is the square of that of its vector."""
+    found = largest_eigenvalue(laplacian(nside, weighting).matrix(), tolerance=1e-4)
+    written = LARGEST[weighting, nside]
+    assert written * (1 - 1e-6) < found < written * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_eigenvalues_that_are_written_down_grow_with_resolution_towards_a_limit(weighting):
     values = [value for (name, _), value in LARGEST.items() if name == weighting]
