@@ -47,10 +47,14 @@ class NetworkSpec:
     arguments
         Keyword arguments of the factory: numbers, strings, lists and mappings of them. The network they give
         maps (batch, n_features, ...) to (batch, n_outputs, ...).
+    how
+        Further arguments that tell how the network computes, not what: a checkpoint does not name them, and a
+        training may go on with others.
     """
 
     factory: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    how: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         """Return the network with weights that torch's random state draws.
@@ -62,7 +66,7 @@ class NetworkSpec:
         """
         make = _factory(self.factory)
         try:
-            return make(**self.arguments)
+            return make(**self.arguments, **self.how)
         except TypeError as error:
             raise ValueError(f"network {self.factory} with {dict(self.arguments)}: {error}") from error
 

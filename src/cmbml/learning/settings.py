@@ -121,10 +121,30 @@ class NotFalling(BaseModel):
     too."""
 
 
-class TrainingSettings(BaseModel):
-    """How a network is trained."""
+class PartlyRecorded(BaseModel):
+    """Settings of which some tell how the work is done, not what comes out: a recipe does not name those."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    NOT_IN_RESULTS: ClassVar[frozenset[str]] = frozenset()
+    """The names of those."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_of_recipes(
+        self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Leave out of a recipe what does not determine results."""
+        fields: dict[str, Any] = serialise(self)
+        return self.results_of(fields) if info.context and info.context.get("recipe") else fields
+
+    @classmethod
+    def results_of(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return of settings in JSON's types what determines results."""
+        return {name: value for name, value in fields.items() if name not in cls.NOT_IN_RESULTS}
+
+
+class TrainingSettings(PartlyRecorded):
+    """How a network is trained."""
 
     NOT_IN_RESULTS: ClassVar[frozenset[str]] = frozenset(
         {"accelerator", "strategy", "num_workers", "checkpoint_every", "checkpoint_also", "max_minutes"}
@@ -233,14 +253,6 @@ class TrainingSettings(BaseModel):
             )
         return self
 
-    @model_serializer(mode="wrap")
-    def _leave_out_of_recipes(
-        self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo
-    ) -> dict[str, Any]:
-        """Leave out of a recipe what does not determine results."""
-        fields: dict[str, Any] = serialise(self)
-        return self.results_of(fields) if info.context and info.context.get("recipe") else fields
-
     @classmethod
     def results_of(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return of settings in JSON's types, also of those of older checkpoints, what determines results.
@@ -248,7 +260,7 @@ class TrainingSettings(BaseModel):
         Settings that came later are left out where they ask for what was done before, so that trainings of
         that time stay what they are.
         """
-        kept = {name: value for name, value in fields.items() if name not in cls.NOT_IN_RESULTS}
+        kept = super().results_of(fields)
         if not kept["optimiser"].get("amsgrad"):
             kept["optimiser"] = {name: v for name, v in kept["optimiser"].items() if name != "amsgrad"}
         return kept

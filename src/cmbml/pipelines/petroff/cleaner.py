@@ -53,7 +53,7 @@ class PetroffNetwork(nn.Module):
         pooling: str,
         output: str,
         uncertain: bool,
-        recompute: bool,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.strengths = {"weight": weight_strength, "dropout": dropout_strength}
@@ -119,7 +119,7 @@ class CorrectingNetwork(nn.Module):
         dropout_strength: float,
         pooling: str,
         uncertain: bool,
-        recompute: bool,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         differences = channels - 1

@@ -19,7 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmbml.partitions import Loader, load
-from cmbml.science.harmonics import alm_to_cl, analyse, filter_alm, synthesise
+from cmbml.science.harmonics import alm_lmax, alm_to_cl, analyse, filter_alm, synthesise
+from cmbml.science.masks import remove_monopole_dipole
 from cmbml.science.skymap import SkyMap
 
 ONE_SIGMA = 0.6826894921370859
@@ -32,18 +33,23 @@ Array = NDArray[Any]
 Predictions = Mapping[str, Loader]
 
 
-def fit_spectrum(predictions: Predictions, truth: Predictions, mask: SkyMap, *, lmax: int) -> dict[str, Any]:
+def fit_spectrum(
+    predictions: Predictions, truth: Predictions, mask: SkyMap, network: None, *, lmax: int
+) -> dict[str, Any]:
     """Fit the ratio of the spectra of truth and predicted means by a quadratic polynomial of l.
 
-    Both are spectra of the masked sky, without mean, summed over skies; what the mask does to them is
-    nearly the same for both.
+    Spectra of a masked sky mix multipoles, and where the beam has left little, what comes from lower ones is
+    most of it. So both are divided by the root of the mean spectrum of the truth first: that makes them
+    white, and a mask changes a white spectrum by a factor alone.
 
     Parameters
     ----------
     predictions, truth
         By simulation, what loads its prediction and its truth, at one beam.
     mask
-        The pixels that count.
+        The pixels that count, with the weights of its field I_APODISED if it has one.
+    network
+        Which network says it; recorded, not used.
     lmax
         Band limit.
 
@@ -55,18 +61,16 @@ def fit_spectrum(predictions: Predictions, truth: Predictions, mask: SkyMap, *, 
     Raises
     ------
     ValueError
-        If the predicted maps hold nothing at a multipole, or the polynomial is not positive up to lmax.
+        If the polynomial is not positive up to lmax.
     """
+    skies = {name: analyse(load(truth[name]).values[:1].astype(np.float64), lmax) for name in predictions}
+    white = _whitening(list(skies.values()))
     true, found = np.zeros(lmax + 1), np.zeros(lmax + 1)
     for name, loader in predictions.items():
-        true += _masked_cl(load(truth[name]).values[0], mask, lmax)
-        found += _masked_cl(load(loader).values[0], mask, lmax)
+        mean = analyse(load(loader).values[:1].astype(np.float64), lmax)
+        true += _masked_cl(filter_alm(skies[name], white), mask)
+        found += _masked_cl(filter_alm(mean, white), mask)
     ell = np.arange(lmax + 1)
-    if not found[2:].all():
-        raise ValueError(
-            f"the predicted maps hold nothing at l = {2 + int(np.argmin(found[2:]))}: the network has not "
-            "learnt the CMB; train it longer, or set petroff_prediction.correct_spectrum to false"
-        )
     ratio, modes = true[2:] / found[2:], 2 * ell[2:] + 1
     coefficients = np.polynomial.polynomial.polyfit(ell[2:], ratio, 2, w=np.sqrt(modes))
     fitted = np.polynomial.polynomial.polyval(ell, coefficients)
@@ -94,7 +98,13 @@ def bands_up_to(lmax: int) -> list[slice]:
 
 
 def fit_errors(
-    predictions: Predictions, truth: Predictions, mask: SkyMap, spectrum: Mapping[str, Any], *, lmax: int
+    predictions: Predictions,
+    truth: Predictions,
+    mask: SkyMap,
+    network: None,
+    spectrum: Mapping[str, Any],
+    *,
+    lmax: int,
 ) -> dict[str, Any]:
     """Fit the factor by which errors are scaled so that 68.3 per cent of the pixels are within one of them.
 
@@ -103,7 +113,9 @@ def fit_errors(
     predictions, truth
         By simulation, what loads its prediction and its truth.
     mask
-        The pixels that count: where it is above 0.5.
+        The pixels that count, as in the comparison: where it is above 0. Monopole and dipole are left out.
+    network
+        Which network says it; recorded, not used.
     spectrum
         What `fit_spectrum` gave, or nothing; means are corrected by it first.
     lmax
@@ -119,18 +131,20 @@ def fit_errors(
     ValueError
         If the network gives no errors.
     """
-    kept = mask.values[0] > 0.5
+    weights = mask.values[0]
+    kept = weights > 0
     pulls = []
     for name, loader in predictions.items():
         prediction, sky = load(loader), load(truth[name]).values[0]
-        apart = (corrected_mean(prediction, spectrum, lmax=lmax) - sky)[kept]
+        difference = corrected_mean(prediction, spectrum, lmax=lmax) - sky
+        apart = remove_monopole_dipole(difference[None], weights)[0, kept]
         error = total_error(prediction)[kept]
         if not error.all():
             raise ValueError(
                 f"{name}: the network gives no error in some pixels, which cannot be scaled; train with "
                 "loss gaussian or dropout, or set petroff_prediction.calibrate_errors to false"
             )
-        pulls.append(np.abs(apart - apart.mean()) / error)
+        pulls.append(np.abs(apart) / error)
     return {"factor": float(np.quantile(np.concatenate(pulls), ONE_SIGMA)), "skies": len(predictions)}
 
 
@@ -184,8 +198,16 @@ def correction_table(corrections: Mapping[str, Mapping[str, Any]]) -> pd.DataFra
     return pd.DataFrame(rows, columns=["quantity", "ell", "measured", "fitted", "skies"])
 
 
-def _masked_cl(values: Array, mask: SkyMap, lmax: int) -> Array:
-    weights = mask.values[0].astype(np.float64)
-    apart = values - np.average(values, weights=weights)
-    cl: Array = alm_to_cl(analyse((apart * weights)[None], lmax))[0]
+def _whitening(skies: list[Array]) -> Array:
+    """Return one over the root of the mean spectrum of skies (1, nalm) from l = 2 on; 0 where that is 0."""
+    cl: Array = np.mean([alm_to_cl(alm)[0] for alm in skies], axis=0)
+    cl[:2] = 0
+    return np.asarray(np.divide(1.0, np.sqrt(cl), out=np.zeros_like(cl), where=cl > 0))
+
+
+def _masked_cl(alm: Array, mask: SkyMap) -> Array:
+    """Return the spectrum of a sky (1, nalm) behind the mask, in one factor."""
+    field = mask.fields.index("I_APODISED") if "I_APODISED" in mask.fields else 0
+    weights = mask.values[field].astype(np.float64)
+    cl: Array = alm_to_cl(analyse(synthesise(alm, mask.nside) * weights, alm_lmax(alm)))[0]
     return cl

@@ -77,7 +77,7 @@ class DeepSphereNetwork(nn.Module):
         weight_strength: float,
         dropout_strength: float,
         uncertain: bool,
-        recompute: bool,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         check_depth(nside, depth)

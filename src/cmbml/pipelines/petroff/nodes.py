@@ -12,7 +12,17 @@ from cmbml.learning.inference import chosen_checkpoint
 from cmbml.learning.scaling import fit_transforms, scaling_table
 from cmbml.learning.settings import LearningSettings, TrainingSettings
 from cmbml.learning.transform_settings import ScalingSettings
-from cmbml.partitions import Loader, Partition, Recorded, check_origin, lift, load, restrict
+from cmbml.partitions import (
+    Loader,
+    Partition,
+    Recorded,
+    check_origin,
+    fingerprint_of,
+    lift,
+    load,
+    made_from,
+    restrict,
+)
 from cmbml.pipelines.petroff.corrections import correction_table, fit_errors, fit_spectrum
 from cmbml.pipelines.petroff.features import (
     FEATURES_VERSION,
@@ -31,7 +41,13 @@ from cmbml.pipelines.petroff.prediction import (
 )
 from cmbml.pipelines.petroff.published import keep_published
 from cmbml.pipelines.petroff.settings import NetworkSettings, Petroff, SamplingSettings
-from cmbml.pipelines.petroff.training import CleanerSettings, check_kinds, data_facts, train_cleaner
+from cmbml.pipelines.petroff.training import (
+    CleanerSettings,
+    check_kinds,
+    data_facts,
+    gives_errors,
+    train_cleaner,
+)
 from cmbml.science.instrument import Instrument
 from cmbml.science.skymap import SkyMap
 
@@ -43,6 +59,8 @@ IMPORT_VERSION = 1
 
 PREDICTION_VERSION = 1
 """Raised when predictions, or what is made of them, change for equal weights."""
+
+_ASKED_BY = {"spectrum": "correct_spectrum", "errors": "calibrate_errors"}
 
 
 def prepare_features(
@@ -107,8 +125,15 @@ def fit_scaling(
     Raises
     ------
     ValueError
-        If the split is empty, a pixel is not finite, or a feature is constant.
+        If the split is empty, a pixel is not finite, a feature is constant, or features are those of other
+        channels.
     """
+    check_origin(
+        features,
+        what="features",
+        remedy="make them anew, with --params on_mismatch=recompute",
+        instrument=used_channels(instrument, petroff),
+    )
     names = feature_names(instrument, petroff)
     scaling = fit_transforms(features, targets, names, settings=petroff_scaling, stokes="I")
     return scaling, scaling_table(scaling)
@@ -289,15 +314,13 @@ def fit_corrections(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
         not there.
     """
     fits: dict[str, Partition] = {}
-    shared = {"mask": mask}
     if petroff_prediction.correct_spectrum:
-        skies = {"predictions": train_predictions, "truth": _of(train_predictions, train_cmb)}
+        given = _skies_with_truth(train_predictions, train_cmb, mask)
         fits["spectrum"] = Partition(
-            "spectrum", fit_spectrum, PREDICTION_VERSION, {**skies, **shared}, {"lmax": petroff.lmax}
+            "spectrum", fit_spectrum, PREDICTION_VERSION, given, {"lmax": petroff.lmax}
         )
     if petroff_prediction.calibrate_errors:
-        skies = {"predictions": valid_predictions, "truth": _of(valid_predictions, valid_cmb)}
-        given = {**skies, **shared, "spectrum": fits.get("spectrum", {})}
+        given = _skies_with_truth(valid_predictions, valid_cmb, mask) | {"spectrum": fits.get("spectrum", {})}
         fits["errors"] = Partition("errors", fit_errors, PREDICTION_VERSION, given, {"lmax": petroff.lmax})
     return fits
 
@@ -312,6 +335,7 @@ def clean(
     observations: Mapping[str, Loader],
     corrections: Mapping[str, Loader],
     petroff: Petroff,
+    petroff_prediction: SamplingSettings,
 ) -> dict[str, Partition]:
     """Make the cleaned map of every simulation of a prediction's mean.
 
@@ -323,39 +347,49 @@ def clean(
     Raises
     ------
     ValueError
-        If a prediction was made from other observations than those at hand.
+        If a prediction was made from other observations than those at hand, or the correction is not there or
+        was fitted to another network.
     """
-    wanted = {name: record for name, record in corrections.items() if name == "spectrum"}
+    wanted = ("spectrum",) if petroff_prediction.correct_spectrum else ()
     return lift(
         clean_simulation,
         version=PREDICTION_VERSION,
         partitioned={"prediction": predictions, "observations": _origins(predictions, observations)},
-        shared=wanted,
+        shared=_fitted(corrections, wanted, predictions),
         parameters={"settings": petroff.of_targets},
     )
 
 
-def map_errors(
-    predictions: Mapping[str, Loader], observations: Mapping[str, Loader], corrections: Mapping[str, Loader]
+def map_errors(  # noqa: PLR0917 (Kedro hands nodes their inputs by name)
+    predictions: Mapping[str, Loader],
+    observations: Mapping[str, Loader],
+    corrections: Mapping[str, Loader],
+    petroff_network: NetworkSettings,
+    petroff_training: TrainingSettings,
+    petroff_prediction: SamplingSettings,
 ) -> dict[str, Partition]:
     """Make the error map of every simulation of a prediction's errors.
 
     Returns
     -------
     dict
-        {simulation: lazy `SkyMap`}, one standard deviation at the beam of the cleaned map, uK_CMB.
+        {simulation: lazy `SkyMap`}, one standard deviation at the beam of the cleaned map, uK_CMB; none of a
+        network that says nothing of its errors.
 
     Raises
     ------
     ValueError
-        If a prediction was made from other observations than those at hand.
+        If a prediction was made from other observations than those at hand, or the factor is not there or was
+        fitted to another network.
     """
-    wanted = {name: record for name, record in corrections.items() if name == "errors"}
+    if not gives_errors(petroff_network, petroff_training):
+        return {}
+    wanted = ("errors",) if petroff_prediction.calibrate_errors else ()
     return lift(
         error_simulation,
         version=PREDICTION_VERSION,
         partitioned={"prediction": predictions, "observations": _origins(predictions, observations)},
-        shared=wanted,
+        shared=_fitted(corrections, wanted, predictions),
     )
 
 
@@ -389,17 +423,55 @@ def _predicted(  # noqa: PLR0917 (what all three nodes are given)
     if not names:
         return {}
     seen = _seen({name: observations[name] for name in names}, instrument, petroff)
+    checkpoint = chosen_checkpoint(checkpoints, sampling.checkpoint, method="petroff")
+    network = Recorded(fingerprint_of([checkpoint, sampling.of_passes]))
     return lift(
         predict_simulation,
         version=PREDICTION_VERSION,
         partitioned={"observations": seen, "simulation": {name: f"{split} {name}" for name in names}},
-        shared={"instrument": used_channels(instrument, petroff)},
+        shared={"instrument": used_channels(instrument, petroff), "network": network},
         parameters={
             "settings": _resolved(petroff, instrument),
             "sampling": sampling.of_passes,
-            "checkpoint": chosen_checkpoint(checkpoints, sampling.checkpoint, method="petroff"),
+            "checkpoint": checkpoint,
         },
     )
+
+
+def _skies_with_truth(
+    predictions: Mapping[str, Loader], cmb: Mapping[str, Loader], mask: SkyMap
+) -> dict[str, Any]:
+    """Return what a correction is fitted to."""
+    networks = {made_from(loader).get("network") for loader in predictions.values()}
+    if not networks:
+        raise ValueError("no skies to fit corrections to: predict some, or ask for no corrections")
+    return {
+        "predictions": predictions,
+        "truth": _of(predictions, cmb),
+        "mask": mask,
+        "network": Recorded(str(min(map(str, networks)))),
+    }
+
+
+def _fitted(
+    corrections: Mapping[str, Loader], wanted: tuple[str, ...], predictions: Mapping[str, Loader]
+) -> dict[str, Loader]:
+    """Return the corrections that are wanted, if they were fitted to the network that predicts."""
+    for name in wanted:
+        if name not in corrections:
+            raise ValueError(
+                f"petroff_corrections: {name} is not there; fit it (kedro run --pipelines=petroff), or set "
+                f"petroff_prediction.{_ASKED_BY[name]} to false"
+            )
+        recorded = made_from(corrections[name]).get("network")
+        for simulation, loader in predictions.items():
+            if recorded != made_from(loader).get("network"):
+                raise ValueError(
+                    f"prediction {simulation}: made by another network, or in another way, than {name} of "
+                    "petroff_corrections was fitted to; predict and fit both anew, with --params "
+                    "on_mismatch=recompute"
+                )
+    return {name: corrections[name] for name in wanted}
 
 
 def _origins(predictions: Mapping[str, Loader], observations: Mapping[str, Loader]) -> dict[str, Recorded]:

@@ -127,13 +127,26 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 clean,
-                ["petroff_predictions_test", "test_observations", "petroff_corrections", "params:petroff"],
+                [
+                    "petroff_predictions_test",
+                    "test_observations",
+                    "petroff_corrections",
+                    "params:petroff",
+                    "params:petroff_prediction",
+                ],
                 "petroff_cleaned_test",
                 name="clean_test",
             ),
             Node(
                 map_errors,
-                ["petroff_predictions_test", "test_observations", "petroff_corrections"],
+                [
+                    "petroff_predictions_test",
+                    "test_observations",
+                    "petroff_corrections",
+                    "params:petroff_network",
+                    "params:petroff_training",
+                    "params:petroff_prediction",
+                ],
                 "petroff_errors_test",
                 name="map_errors_test",
             ),

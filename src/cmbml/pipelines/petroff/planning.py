@@ -9,7 +9,7 @@ from cmbml.learning.transforms import Factor
 from cmbml.pipelines.petroff.corrections import bands_up_to
 from cmbml.pipelines.petroff.features import check_beams, feature_names, ordered_channels, used_channels
 from cmbml.pipelines.petroff.prediction import ERRORS, PREDICTED
-from cmbml.pipelines.petroff.training import CleanerSettings, check_kinds, network_spec
+from cmbml.pipelines.petroff.training import CleanerSettings, check_kinds, gives_errors, network_spec
 from cmbml.science.instrument import Instrument
 
 
@@ -45,7 +45,7 @@ def _errors_without_source(parameters: Mapping[str, Any]) -> list[str]:
     """Return a sentence if errors are to be scaled that nothing gives."""
     network, training = parameters["petroff_network"], parameters["petroff_training"]
     prediction = parameters.get("petroff_prediction")
-    gives_none = training.loss != "gaussian" and network.initial_dropout == 0
+    gives_none = not gives_errors(network, training)
     if prediction is None or not gives_none or not prediction.calibrate_errors:
         return []
     return [

@@ -35,6 +35,7 @@ Array = NDArray[Any]
 def predict_simulation(
     observations: Observations,
     simulation: str,
+    network: None,
     checkpoint: Loader,
     instrument: Instrument,
     *,
@@ -49,6 +50,8 @@ def predict_simulation(
         Of one sky.
     simulation
         Its split and name, which the dropped features follow from.
+    network
+        Which network is asked, and how; recorded, not used.
     checkpoint
         Loader of the trained network; a process loads it once.
     instrument

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from cmbml.learning.settings import PredictionSettings
+from cmbml.learning.settings import PartlyRecorded, PredictionSettings
 from cmbml.pipelines.petroff.resolutions import check_depth
 from cmbml.science.pixels import check_band_limit, check_nside
 
@@ -72,8 +72,11 @@ class Petroff(Group):
         return self.model_copy(update=update)
 
 
-class NetworkSettings(Group):
+class NetworkSettings(PartlyRecorded):
     """The network."""
+
+    NOT_IN_RESULTS: ClassVar[frozenset[str]] = frozenset({"recompute"})
+    """What changes memory and time alone."""
 
     nside: int
     """HEALPix resolution of its first level."""

@@ -9,7 +9,7 @@ import healpy as hp
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbml.learning.checkpoints import check_is_checkpoint
+from cmbml.learning.checkpoints import check_checkpoint
 from cmbml.learning.map_datasets import Loaders, scaled_splits
 from cmbml.learning.networks import NetworkSpec
 from cmbml.learning.scaling import reference_gains
@@ -86,7 +86,8 @@ def train_cleaner(
     mask
         What is compared later, by which the pixels of the loss are weighed; None to weigh all alike.
     start
-        Checkpoint of the network whose weights this one begins with; None to draw them.
+        Checkpoint of the network whose weights this one begins with; None to draw them. With the weights
+        comes the scaling that they belong to.
     settings
         All of them.
     directory
@@ -97,6 +98,10 @@ def train_cleaner(
     ValueError, RuntimeError, DatasetError
         See `cmbml.learning.training.train`.
     """
+    facts = data_facts(instrument, settings.data)
+    if start is not None:
+        check_checkpoint(start, facts)
+        scaling = start["facts"]["scaling"]
     weights = None if mask is None else pixel_weights(mask, settings.learning)
     symmetry = _symmetry(settings) if settings.learning.symmetries else None
     train_data, valid_data = scaled_splits(
@@ -107,9 +112,16 @@ def train_cleaner(
         symmetry=symmetry,
     )
     spec = network_spec(scaling, settings, skies=len(train_data))
-    facts = {**data_facts(instrument, settings.data), "scaling": scaling}
     begin = None if start is None else StartingWeights(_starting(start, spec, settings))
-    train(spec, train_data, valid_data, settings.training, directory, facts, start_weights=begin)
+    train(
+        spec,
+        train_data,
+        valid_data,
+        settings.training,
+        directory,
+        {**facts, "scaling": scaling},
+        start_weights=begin,
+    )
 
 
 def network_spec(scaling: Mapping[str, Any], settings: CleanerSettings, *, skies: int) -> NetworkSpec:
@@ -132,6 +144,8 @@ def network_spec(scaling: Mapping[str, Any], settings: CleanerSettings, *, skies
     network = settings.network
     check_kinds(settings.data, network)
     n = skies if network.prior_skies == "train" else network.prior_skies
+    if network.kind == "deepsphere":  # whose published likelihood is a sum over pixels, not a mean
+        n *= nside_to_npix(network.nside)
     arguments: dict[str, Any] = {
         "channels": len(scaling["names"]),
         "nside": network.nside,
@@ -142,7 +156,6 @@ def network_spec(scaling: Mapping[str, Any], settings: CleanerSettings, *, skies
         "weight_strength": network.length_scale**2 / n,
         "dropout_strength": network.dropout_strength / n,
         "uncertain": settings.training.loss == "gaussian",
-        "recompute": network.recompute,
     }
     if network.kind != "deepsphere":
         arguments["pooling"] = network.pooling
@@ -154,12 +167,11 @@ def network_spec(scaling: Mapping[str, Any], settings: CleanerSettings, *, skies
         (arguments["gains"],) = reference_gains(
             features, target, n_features=len(scaling["names"]), n_outputs=1, group="petroff_scaling"
         )
-    return NetworkSpec(_FACTORIES[network.kind], arguments)
+    return NetworkSpec(_FACTORIES[network.kind], arguments, how={"recompute": network.recompute})
 
 
 def _starting(start: Mapping[str, Any], spec: NetworkSpec, settings: CleanerSettings) -> Mapping[str, Any]:
     """Return the weights to begin with: those of a checkpoint, or what a Bayesian network makes of them."""
-    check_is_checkpoint(start)
     weights: Mapping[str, Any] = start["weights"]
     deterministic = not start["network"]["arguments"].get("uncertain", True)
     if settings.network.kind == "deepsphere" and spec.arguments["uncertain"] and deterministic:
@@ -167,6 +179,11 @@ def _starting(start: Mapping[str, Any], spec: NetworkSpec, settings: CleanerSett
             weights, initial_dropout=settings.network.initial_dropout, seed=settings.training.seed
         )
     return weights
+
+
+def gives_errors(network: NetworkSettings, training: TrainingSettings) -> bool:
+    """Return whether a network says how far it may be wrong: by its loss, by dropout, or both."""
+    return training.loss == "gaussian" or network.initial_dropout > 0
 
 
 def check_kinds(data: Petroff, network: NetworkSettings) -> None:
