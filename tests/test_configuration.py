@@ -126,8 +126,19 @@ def test_environments_keep_to_their_own_data():
     roots = [
         re.search(r"^data: (\S+)", (ROOT / "conf" / name / "globals.yml").read_text(), re.M)
         for name in ["base", *ENVIRONMENTS]
+        if name != "petroff_long"  # which is for the skies of cmbnncs_long
     ]
     assert len({match[1] for match in roots if match}) == len(roots)
+
+
+def test_the_longer_trainings_share_their_skies():
+    groups = []
+    for name in ("cmbnncs_long", "petroff_long"):
+        bootstrap_project(ROOT)
+        with KedroSession.create(project_path=ROOT, env=name) as session:
+            params = session.load_context().params
+        groups.append({key: value for key, value in params.items() if not key.startswith("petroff")})
+    assert groups[0] == groups[1]
 
 
 def test_methods_are_the_folders_that_are_nothing_else():

@@ -31,6 +31,8 @@ from tests.pipelines.petroff.small_skies import LEARNING, SCALING, Counted, data
 
 PREDICT = {"train": predict_train, "valid": predict_valid, "test": predict_test}
 sky = cache(made_sky)
+AS_SAID = sampling(correct_spectrum=False, calibrate_errors=False)
+"""What the network says, with no corrections."""
 NUMBERS = {"train": (0, 1, 2), "valid": (10, 11), "test": (20, 21)}
 
 
@@ -72,7 +74,8 @@ class Run:
             asked,
         )
         test = self.predictions["test"], self.observations["test"].loaders, self.corrections
-        self.cleaned, self.errors = clean(*test, shown), map_errors(*test)
+        self.cleaned = clean(*test, shown, asked)
+        self.errors = map_errors(*test, network(), settings(loss="gaussian"), asked)
         self.masks = cut_errors(self.errors, asked)
 
     @property
@@ -224,23 +227,23 @@ def test_predictions_of_other_observations_are_refused(checkpoints, tmp_path):
     run, anew = Run(checkpoints), Run(checkpoints, made="made anew")
     kept = predictions_on_disk(tmp_path, run)
     assert np.array_equal(
-        clean(kept, run.observations["test"].loaders, {}, data())["sim0000"]().values.shape, (1, 768)
+        clean(kept, run.observations["test"].loaders, {}, data(), AS_SAID)["sim0000"]().values.shape, (1, 768)
     )
     message = (
         "prediction sim0000: made from another observations than the one at hand; predict again, with --params "
         "on_mismatch=recompute"
     )
     with pytest.raises(ValueError, match=message):
-        clean(kept, anew.observations["test"].loaders, {}, data())
+        clean(kept, anew.observations["test"].loaders, {}, data(), AS_SAID)
     with pytest.raises(ValueError, match=message):
-        map_errors(kept, anew.observations["test"].loaders, {})
+        map_errors(kept, anew.observations["test"].loaders, {}, network(), settings(loss="gaussian"), AS_SAID)
 
 
 def test_predictions_of_skies_that_are_gone_are_named(checkpoints):
     run = Run(checkpoints)
     left = {"sim0000": run.observations["test"].loaders["sim0000"]}
     with pytest.raises(ValueError, match="prediction sim0001: observations not there any more"):
-        clean(run.predictions["test"], left, {}, data())
+        clean(run.predictions["test"], left, {}, data(), AS_SAID)
     truth = {"sim0000": run.truth["train"].loaders["sim0000"]}
     with pytest.raises(ValueError, match="prediction sim0001: truth not there any more"):
         fit_corrections(run.predictions["train"], truth, {}, {}, mask(), data(), sampling())
@@ -317,8 +320,8 @@ def test_features_know_nothing_of_the_network_and_its_training():
     assert read["prepare_features"] == read["prepare_targets"] == {"params:petroff"}
     assert read["fit_scaling"] == {"params:petroff", "params:petroff_scaling"}
     assert read["predict_test"] == {"params:petroff", "params:petroff_prediction"}
-    assert read["clean"] == {"params:petroff"}
-    assert read["map_errors"] == set()
+    assert read["clean"] == {"params:petroff", "params:petroff_prediction"}
+    assert "params:petroff" not in read["map_errors"]
 
 
 def test_what_is_fitted_is_fitted_to_its_own_split_and_to_no_other():
@@ -403,3 +406,59 @@ def test_the_losses_are_a_table_and_a_figure(checkpoints):
     drawn = {line.get_label(): line.get_ydata() for line in top.get_lines()}
     np.testing.assert_array_equal(drawn["validation"], losses["valid_loss"])
     np.testing.assert_array_equal(bottom.get_lines()[0].get_ydata(), losses["lr"])
+
+
+def test_corrections_that_are_wanted_have_to_be_there(checkpoints):
+    run = Run(checkpoints)
+    given = run.predictions["test"], run.observations["test"].loaders
+    with pytest.raises(
+        ValueError, match="petroff_corrections: spectrum is not there; fit it .*correct_spectrum to false"
+    ):
+        clean(*given, {}, data(), sampling())
+    with pytest.raises(
+        ValueError, match="petroff_corrections: errors is not there; fit it .*calibrate_errors to false"
+    ):
+        map_errors(*given, {}, network(), settings(loss="gaussian"), sampling())
+
+
+def test_corrections_that_are_not_wanted_are_not_used(checkpoints):
+    run, plain = Run(checkpoints), Run(checkpoints, correct_spectrum=False, calibrate_errors=False)
+    given = run.predictions["test"], run.observations["test"].loaders, run.corrections
+    made = clean(*given, data(), AS_SAID)["sim0000"]
+    assert made.fingerprint == plain.cleaned["sim0000"].fingerprint
+
+
+@pytest.mark.parametrize("changes", [{"samples": 6}, {"checkpoint": "last"}])
+def test_corrections_of_another_network_or_of_other_passes_are_refused(checkpoints, changes):
+    run, other = Run(checkpoints), Run(checkpoints, **changes)
+    given = run.predictions["test"], run.observations["test"].loaders, other.corrections
+    with pytest.raises(
+        ValueError, match="prediction sim0000: made by another network, or in another way, than"
+    ):
+        clean(*given, data(), sampling())
+    with pytest.raises(ValueError, match="than errors of petroff_corrections was fitted to"):
+        map_errors(*given, network(), settings(loss="gaussian"), sampling())
+
+
+def test_a_network_that_says_nothing_of_its_errors_has_no_error_maps(checkpoints):
+    run = Run(checkpoints)
+    given = run.predictions["test"], run.observations["test"].loaders, {}
+    silent = network(initial_dropout=0.0), settings(loss="l2")
+    assert map_errors(*given, *silent, AS_SAID) == {}
+    assert cut_errors({}, AS_SAID) == {}
+    for given_by in (
+        (network(), settings(loss="l2")),
+        (network(initial_dropout=0.0), settings(loss="gaussian")),
+    ):
+        assert set(map_errors(*given, *given_by, AS_SAID)) == {"sim0000", "sim0001"}
+
+
+def test_no_corrections_can_be_fitted_to_no_skies(checkpoints):
+    with pytest.raises(ValueError, match="no skies to fit corrections to"):
+        fit_corrections({}, {}, {}, {}, mask(), data(), sampling())
+
+
+def test_features_of_other_channels_are_not_scaled():
+    made = prepare_features(Counted({"sim0000": sky(0)[0]}, "observations").loaders, INSTRUMENT, data())
+    with pytest.raises(ValueError, match="features sim0000: made from another instrument"):
+        fit_scaling(made, made, INSTRUMENT, data(channels="100-353"), SCALING)

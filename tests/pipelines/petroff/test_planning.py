@@ -142,7 +142,13 @@ def test_sizes_are_those_of_the_files_of_a_training(inputs, kind, tmp_path):
     ArrayDataset(filepath=tmp_path / "a.npy").save(make_features(observations, INSTRUMENT, shown))
     assert (tmp_path / "a.npy").stat().st_size == 128 + 4 * found.features * 12 * NSIDE**2
     prediction = predict_simulation(
-        observations, "test sim0000", checkpoints["best"], INSTRUMENT, settings=shown, sampling=sampling()
+        observations,
+        "test sim0000",
+        None,
+        checkpoints["best"],
+        INSTRUMENT,
+        settings=shown,
+        sampling=sampling(),
     )
     told = {
         "prediction": (prediction, found.prediction_fields),

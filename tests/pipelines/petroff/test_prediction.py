@@ -52,7 +52,7 @@ def of_maps(tmp_path_factory):
 
 def predicted(checkpoint, observations, *, instrument=INSTRUMENT, simulation="test sim0000", **changes):
     return predict_simulation(
-        observations, simulation, checkpoint, instrument, settings=data(**changes), sampling=sampling()
+        observations, simulation, None, checkpoint, instrument, settings=data(**changes), sampling=sampling()
     )
 
 

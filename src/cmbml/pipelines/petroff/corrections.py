@@ -61,7 +61,7 @@ def fit_spectrum(
     Raises
     ------
     ValueError
-        If the polynomial is not positive up to lmax.
+        If the predicted maps hold nothing at a multipole, or the polynomial is not positive up to lmax.
     """
     skies = {name: analyse(load(truth[name]).values[:1].astype(np.float64), lmax) for name in predictions}
     white = _whitening(list(skies.values()))
@@ -71,6 +71,11 @@ def fit_spectrum(
         true += _masked_cl(filter_alm(skies[name], white), mask)
         found += _masked_cl(filter_alm(mean, white), mask)
     ell = np.arange(lmax + 1)
+    if not found[2:].all():
+        raise ValueError(
+            f"the predicted maps hold nothing at l = {2 + int(np.argmin(found[2:]))}: the network has not "
+            "learnt the CMB; train it longer, or set petroff_prediction.correct_spectrum to false"
+        )
     ratio, modes = true[2:] / found[2:], 2 * ell[2:] + 1
     coefficients = np.polynomial.polynomial.polyfit(ell[2:], ratio, 2, w=np.sqrt(modes))
     fitted = np.polynomial.polynomial.polyval(ell, coefficients)
