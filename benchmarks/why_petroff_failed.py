@@ -6,12 +6,13 @@ published, and the same with one change at a time, are trained on the same skies
 and on a thread of its own, and judged on the same validation skies. Rows are written as they come; a second
 start does what is missing.
 
-Every training is shown as many skies, by default 256 skies 20 times. The published one was shown 800 skies
-400 times, which is 62 times as many, each of 1024 times as many pixels. Where the published recipe does not
-get beyond the best channel in that budget, neither can a change of it be seen to do harm. Therefore there
-is a second recipe, `learns`: the published network with the published inputs and loss, but with scaling by
-robust spreads, shown in the symmetries of the sphere, and trained with a learning rate that rises and
-falls. The same changes are tried on it.
+Every training is shown as many skies, by default 256 skies 6 times, which takes about a minute of one core.
+The published one was shown 800 skies 400 times, which is 208 times as many, each of 1024 times as many
+pixels. In that budget, and in three minutes too (--epochs 16 --changes none), the recipe as published
+learns nothing here, so that no change of it can be seen to do harm. Therefore there is a second recipe,
+`learns`: the published network with the published inputs and loss, but with maps divided by their standard
+deviations, dropout that begins at 0.01, regularisers of 800 skies, the symmetries of the sphere, and a
+learning rate that rises and falls. The same changes are tried on it.
 
 Errors are mean absolute errors of the mean of 20 passes with active dropout (of one pass of a network
 without), monopole removed, outside the mask, at the common beam, in uK_CMB.
@@ -64,7 +65,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = "petroff_ablation"
 SAMPLES = 20
 SPLITS = ("train", "valid")
-EPOCHS = 20
+EPOCHS = 6
 
 Array = np.ndarray
 
@@ -285,10 +286,10 @@ def main() -> None:
     skies, default = prepare(folder)
     wanted = [
         Training(recipe, change, seed, given.epochs)
+        for seed in range(given.seeds)
         for recipe in given.recipes
         for change in changes_of(recipe)
         if change in given.changes
-        for seed in range(given.seeds)
     ]
     rows = rows_of(wanted, folder / "why_petroff_failed.csv", given.workers, (skies, default))
     print(markdown(rows))
