@@ -260,13 +260,13 @@ def markdown(rows: pd.DataFrame) -> str:
     """Return the table of means and standard deviations over seeds, in the order of the rows."""
     lines = ["| recipe | changed | MAE in uK | minutes | seeds |", "|---|---|---|---|---|"]
     for (recipe, change), group in rows.groupby(["recipe", "change"], sort=False):
-        errors = group["mae_uK"].dropna()
-        failed = len(group) - len(errors)
+        errors, minutes = group["mae_uK"].dropna(), group["minutes"].dropna()
         spread = f" ± {errors.std(ddof=1):.2f}" if len(errors) > 1 else ""
-        shown = f"{errors.mean():.2f}{spread}" if len(errors) else "-"
-        note = f", {failed} ended by a loss that is not finite" if failed else ""
-        minutes, what = group["minutes"].max(), CHANGES[change][0]
-        lines.append(f"| {recipe} | {what} | {shown}{note} | {minutes:.1f} | {len(group)} |")
+        shown = [f"{errors.mean():.2f}{spread}"] if len(errors) else []
+        if len(errors) < len(group):
+            shown.append(f"{len(group) - len(errors)} ended by a loss that is not finite")
+        longest = f"{minutes.max():.1f}" if len(minutes) else "0"
+        lines.append(f"| {recipe} | {CHANGES[change][0]} | {', '.join(shown)} | {longest} | {len(group)} |")
     return "\n".join(lines)
 
 
