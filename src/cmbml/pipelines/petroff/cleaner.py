@@ -92,8 +92,9 @@ class CorrectingNetwork(nn.Module):
     compress
         Whether the layers see asinh of the differences, so that the plane of the Galaxy does not drown the
         rest.
-    nside, depth, filters, order, initial_dropout, weight_strength, dropout_strength, pooling, uncertain,
-    recompute
+    nside, depth, filters, order, initial_dropout, pooling, recompute
+        As `PetroffNetwork`.
+    weight_strength, dropout_strength, uncertain
         As `PetroffNetwork`.
 
     Raises
