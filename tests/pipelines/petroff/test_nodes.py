@@ -136,7 +136,7 @@ ALL = {
             {"predictions train", "predictions valid", "corrections", "cleaned", "errors", "masks"},
         ),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(map(str, value))),  # a set has another order in every process
 )
 def test_a_change_makes_others_what_depends_on_it_and_nothing_else(checkpoints, changes, expected):
     assert stale(checkpoints, **changes) == expected
