@@ -66,7 +66,7 @@ _CORRECTION_ROW = 55
 _TRAINING_RECORD = 4500
 """Bytes of what a folder of checkpoints says of its training."""
 
-_FIGURE_ROW, _FIGURE_ERRORS = 33_000, 8_000
+_FIGURE_ROW, _FIGURE_ERRORS = 33_000, 25_000
 """Bytes of the truth, or of one method, in a figure of a sky, and of a map of predicted errors."""
 
 

@@ -51,7 +51,7 @@ def test_published_weights_clean_a_sky_and_tell_its_errors(data):
     np.testing.assert_array_equal(checkpoint["weights"]["sphere.down.0.0.layer.weight"][:, 0, 0], first)
 
     onwards = ("--pipelines", "petroff", "--from-nodes", "petroff.predict_test")
-    run(*onwards, data=data, **SIZES, **SEEN, **SAMPLING)
+    run(*onwards, data=data, **SIZES, **SEEN, **SAMPLING, **{"petroff_network.kind": "published"})
     cleaned, errors = (
         HealpixMapDataset(
             filepath=data / "07_model_output" / "main" / "petroff" / folder / "sim0000.fits"
